@@ -1,0 +1,94 @@
+"""Typed readers of the environment. A missing or misspelt value stops the start with its name.
+
+Every reader also accepts `NAME_FILE`, the path of a file that holds the value (Docker and Kubernetes secrets).
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+TRUE = frozenset({"1", "true", "yes", "on"})
+FALSE = frozenset({"0", "false", "no", "off"})
+
+
+class SettingsError(Exception):
+    """A setting is missing or unreadable; the message names the variable and the mend."""
+
+
+def text(name: str, default: str | None = None) -> str:
+    """The value of `name`, else of the file that `NAME_FILE` points to, else `default`."""
+    value = os.environ.get(name)
+    file = os.environ.get(f"{name}_FILE")
+    if value and file:
+        raise SettingsError(f"{name} and {name}_FILE are both set; keep one of them.")
+    if file:
+        try:
+            value = Path(file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise SettingsError(f"{name}_FILE: cannot read {file}: {error.strerror}.") from error
+    if not value:
+        if default is None:
+            raise SettingsError(f"{name} is not set; set it in the environment (see docs/operations).")
+        return default
+    return value
+
+
+def integer(name: str, default: int | None = None, *, least: int = 0) -> int:
+    """A whole number of at least `least`."""
+    raw = text(name, None if default is None else str(default))
+    try:
+        value = int(raw)
+    except ValueError:
+        raise SettingsError(f"{name} is {raw!r}, which is not a whole number.") from None
+    if value < least:
+        raise SettingsError(f"{name} is {value}; the least is {least}.")
+    return value
+
+
+def flag(name: str, default: bool) -> bool:
+    """A yes or no: 1/true/yes/on or 0/false/no/off."""
+    raw = text(name, "true" if default else "false").lower()
+    if raw in TRUE:
+        return True
+    if raw in FALSE:
+        return False
+    raise SettingsError(f"{name} is {raw!r}; write true or false.")
+
+
+def words(name: str, default: str = "") -> list[str]:
+    """A comma-separated list, blanks dropped."""
+    return [word.strip() for word in text(name, default or " ").split(",") if word.strip()]
+
+
+def rate(name: str, default: str) -> tuple[int, int]:
+    """A limit as "1000/hour" -> (requests, seconds)."""
+    raw = text(name, default)
+    seconds = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+    count, _, unit = raw.partition("/")
+    if not count.isdigit() or unit not in seconds or int(count) < 1:
+        raise SettingsError(f"{name} is {raw!r}; write a rate such as 1000/hour (second, minute, hour, day).")
+    return int(count), seconds[unit]
+
+
+def database(name: str, default: str | None = None) -> dict[str, Any]:
+    """A PostgreSQL address `postgresql://user:password@host:port/name?host=/socket/dir` as Django's dictionary."""
+    raw = text(name, default)
+    parts = urlsplit(raw)
+    if parts.scheme not in {"postgres", "postgresql"}:
+        raise SettingsError(f"{name} begins with {parts.scheme!r}; write postgresql://user:password@host:port/name.")
+    options = dict(parse_qsl(parts.query))
+    try:
+        port = parts.port
+    except ValueError:
+        raise SettingsError(f"{name} has a port that is not a number.") from None
+    if not parts.path.strip("/"):
+        raise SettingsError(f"{name} names no database; end it with /name.")
+    return {
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or options.pop("user", "")),
+        "PASSWORD": unquote(parts.password or options.pop("password", "")),
+        "HOST": options.pop("host", None) or unquote(parts.hostname or ""),
+        "PORT": options.pop("port", None) or str(port or ""),
+        "OPTIONS": options,
+    }

@@ -1,0 +1,168 @@
+"""Settings shared by every way of running Lyceum. The table of variables is in docs/operations/configuration.md."""
+
+from pathlib import Path
+
+from platform_config import env
+
+BASE_DIR = Path(__file__).resolve().parents[2]
+DATA_DIR = Path(env.text("DATA_DIR", str(BASE_DIR / ".data"))).resolve()
+SECRET_KEY = env.text("SECRET_KEY")
+SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
+DEBUG = False
+
+# Hosts. Which hosts exist is decided by the Domain table (shared_apps.tenants.middleware), not by a list here.
+PLATFORM_DOMAIN = env.text("PLATFORM_DOMAIN", "localhost").lower()
+PORT = env.integer("PORT", 8000, least=1)
+REALTIME_PORT = env.integer("REALTIME_PORT", PORT + 1, least=1)
+ALLOWED_HOSTS = ["*"]
+TRUSTED_PROXIES = env.words("TRUSTED_PROXIES")
+
+# Apps. The two lists are disjoint (a system check): no table stands in both places.
+SHARED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.staticfiles",
+    "django_tenants",
+    "django_celery_beat",
+    "django_prometheus",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "channels",
+    "shared_apps.core",
+    "shared_apps.tenants",
+]
+TENANT_APPS = [
+    "django.contrib.auth",
+    "guardian",
+    "tenant_apps.eventlog",
+    "tenant_apps.accounts",
+    "tenant_apps.communication",
+    "tenant_apps.school",
+    "tenant_apps.academics",
+    "tenant_apps.interop",
+]
+INSTALLED_APPS = [*SHARED_APPS, *TENANT_APPS]
+TENANT_MODEL = "tenants.Tenant"
+TENANT_DOMAIN_MODEL = "tenants.Domain"
+TENANT_SYNC_ROUTER = "shared_apps.core.routing.ContextRouter"
+DATABASE_ROUTERS = [TENANT_SYNC_ROUTER]
+
+ROOT_URLCONF = "platform_config.urls_public"
+URLCONF_BY_KIND = {
+    "public": "platform_config.urls_public",
+    "institution": "platform_config.urls_tenant",
+    "operator": "platform_config.urls_console",
+}
+WSGI_APPLICATION = "platform_config.wsgi.application"
+ASGI_APPLICATION = "platform_config.asgi.application"
+APPEND_SLASH = False
+
+# No sessions, CSRF or auth middleware: every request is signed in by its token or cookie in accounts.authentication.
+MIDDLEWARE = [
+    "shared_apps.core.middleware.RequestMiddleware",
+    "shared_apps.tenants.middleware.HostMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "platform_config" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
+    }
+]
+
+# Data. Two roles: the serving one (DML) and the owner (DDL: migrations and provisioning only).
+DATABASE_OWNER = env.database("DATABASE_URL")
+_serving = env.text("DATABASE_APP_URL", " ").strip()
+DATABASE_APP_DERIVED = not _serving
+if _serving:
+    _default = env.database("DATABASE_APP_URL")
+else:
+    from shared_apps.core.roles import derived_role
+
+    _default = {**DATABASE_OWNER, **derived_role(DATABASE_OWNER["NAME"], SECRET_KEY)}
+DATABASES = {
+    "default": {
+        **_default,
+        "ENGINE": "shared_apps.core.engine",
+        # A backend's catalog cache grows by ~22 KB for each table that it touches, so connections have a bounded life.
+        "CONN_MAX_AGE": env.integer("DATABASE_CONNECTION_LIFE", 600),
+        "ATOMIC_REQUESTS": False,
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+STATIC_URL = "/static/"
+MEDIA_ROOT = DATA_DIR / "media"
+
+REDIS_URL = env.text("REDIS_URL")
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_FUNCTION": "shared_apps.core.caching.institution_key",
+    }
+}
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": "lyceum"},
+    }
+}
+
+# People and their passwords
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "guardian.backends.ObjectPermissionBackend",
+]
+ANONYMOUS_USER_NAME = None
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+ACCESS_TOKEN_SECONDS = env.integer("ACCESS_TOKEN_SECONDS", 900, least=30)
+SESSION_DAYS = env.integer("SESSION_DAYS", 30, least=1)
+
+RATE_LIMIT_USER = env.rate("RATE_LIMIT_USER", "1000/hour")
+RATE_LIMIT_ANON = env.rate("RATE_LIMIT_ANON", "100/hour")
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
+ROSTER_UPLOAD_MAX_BYTES = env.integer("ROSTER_UPLOAD_MAX_BYTES", 64 * 1024 * 1024, least=1024)
+FILE_UPLOAD_PERMISSIONS = 0o600
+
+# API
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["tenant_apps.accounts.authentication.PlatformAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["shared_apps.core.api.permissions.Declared"],
+    "DEFAULT_RENDERER_CLASSES": ["shared_apps.core.api.rendering.JsonRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["shared_apps.core.api.rendering.JsonParser"],
+    "DEFAULT_SCHEMA_CLASS": "shared_apps.core.api.schema.Schema",
+    "EXCEPTION_HANDLER": "shared_apps.core.errors.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Lyceum",
+    "DESCRIPTION": "The platform on which schools run.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {},
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# Celery. `visibility_timeout` must exceed the longest task; the three places that need it read this one number.
+LONGEST_TASK_SECONDS = 2 * 3600
+
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+LOGGING_CONFIG = None
+LOG_LEVEL = env.text("LOG_LEVEL", "INFO").upper()
+SILENCED_SYSTEM_CHECKS: list[str] = []

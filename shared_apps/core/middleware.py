@@ -1,0 +1,90 @@
+"""The outermost layer of every HTTP request: its id, its log line, its security headers, its refusals."""
+
+import re
+import time
+from collections.abc import Callable
+from secrets import token_hex
+
+import structlog
+from django.http import HttpRequest, HttpResponse
+
+from shared_apps.core import health
+from shared_apps.core.context import InstitutionContext
+from shared_apps.core.errors import InternalError, Invalid, NotFound, as_problem, problem_response
+
+log = structlog.get_logger("lyceum.request")
+REQUEST_ID = re.compile(r"\A[A-Za-z0-9._-]{8,64}\Z")
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+HEADERS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
+)
+
+
+class RequestMiddleware:
+    """Health answers before any host lookup; everything else goes on with a request id."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        began = time.perf_counter()
+        asked = request.META.get("HTTP_X_REQUEST_ID", "")
+        request.request_id = asked if REQUEST_ID.match(asked) else token_hex(12)
+        path = request.META.get("PATH_INFO", "/")
+        if path.startswith("/health/"):
+            response = health.answer(path)
+        elif "\x00" in path:
+            response = problem_response(Invalid("The address holds a NUL character."), request.request_id)
+        else:
+            response = self.get_response(request)
+        headers = response.headers
+        for name, value in HEADERS:
+            if name not in headers:
+                headers[name] = value
+        headers["X-Request-ID"] = request.request_id
+        if "Cache-Control" not in headers:
+            headers["Cache-Control"] = "no-store"
+        place = getattr(request, "institution", None)
+        log.info(
+            "request",
+            method=request.method,
+            path=path,
+            status=response.status_code,
+            ms=round((time.perf_counter() - began) * 1000, 1),
+            request_id=request.request_id,
+            institution=place.slug if isinstance(place, InstitutionContext) else None,
+            user=getattr(request, "user_id", None),
+        )
+        return response
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse:
+        """A refusal raised by a view, or a defect: the user sees its request id, the log its traceback."""
+        problem = as_problem(error)
+        if problem is None:
+            log.error("defect", request_id=request.request_id, path=request.path, exc_info=error)
+            problem = InternalError("Something went wrong on our side; quote the request id to support.")
+        return problem_response(problem, request.request_id)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """handler404 of every urlconf."""
+    return problem_response(NotFound("There is nothing at this address."), getattr(request, "request_id", ""))
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """handler400 of every urlconf."""
+    return problem_response(Invalid("The request could not be read."), getattr(request, "request_id", ""))
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """handler500 of every urlconf: a defect outside of any view."""
+    request_id = getattr(request, "request_id", "")
+    problem = InternalError("Something went wrong on our side; quote the request id to support.")
+    return problem_response(problem, request_id)

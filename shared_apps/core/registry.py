@@ -1,0 +1,77 @@
+"""What looks upward registers downward: rooms add their resolvers, steps and grants here from their `apps.py`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Model, Q
+from django.http import HttpRequest
+
+from shared_apps.core.permissions import Action, PermissionCatalogue, Principal, Scope
+
+
+@dataclass(frozen=True, slots=True)
+class NewInstitution:
+    """What the creator of an institution said of it; handed to every provisioning step."""
+
+    name: str
+    slug: str
+    admin_email: str = ""
+    language: str = "en"
+    currency: str = "USD"
+    time_zone: str = "UTC"
+    kind: str = "institution"
+
+
+ProvisioningStep = Callable[[NewInstitution], None]
+"""Runs inside the new institution's context, as the serving role, in the transaction that makes it active."""
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who looks, for a scope resolver. Values may be placeholders of a compiled query: put them into a Q, and branch
+    on nothing but `scope_id is None`."""
+
+    user_id: UUID
+    scope_id: UUID | None
+    today: date
+
+
+ScopeResolver = Callable[[Viewer], Q]
+
+
+@dataclass(slots=True)
+class Registry:
+    """What the rooms have registered. Filled once, while the apps get ready."""
+
+    provisioning_steps: list[tuple[str, ProvisioningStep]] = field(default_factory=list)
+    scopes: dict[tuple[type[Model], Scope], ScopeResolver] = field(default_factory=dict)
+    grants: dict[str, dict[PermissionCatalogue, frozenset[Action]]] = field(default_factory=dict)
+    publisher: Callable[..., None] | None = None
+    authenticator: Callable[[HttpRequest], Principal | None] | None = None
+
+    def scope(self, model: type[Model], scope: Scope, resolver: ScopeResolver) -> None:
+        """Say how `scope` narrows `model`; once only."""
+        if (model, scope) in self.scopes:
+            raise ValueError(f"The scope {scope} of {model._meta.label} is registered twice.")
+        self.scopes[model, scope] = resolver
+
+    def grant(self, role: str, subject: PermissionCatalogue, actions: str) -> None:
+        """Let a system role do `actions` ("view change") to a subject."""
+        held = self.grants.setdefault(role, {})
+        asked = frozenset(Action(action) for action in actions.split())
+        unknown = asked - subject.actions
+        if unknown:
+            raise ValueError(f"{subject} has no action {', '.join(sorted(unknown))}.")
+        held[subject] = held.get(subject, frozenset()) | asked
+
+    def provisioning_step(self, name: str, step: ProvisioningStep) -> None:
+        """Add a step; steps run in the order of INSTALLED_APPS. Registering a name twice raises."""
+        if any(known == name for known, _ in self.provisioning_steps):
+            raise ValueError(f"Provisioning step {name!r} is registered twice.")
+        self.provisioning_steps.append((name, step))
+
+
+registry = Registry()

@@ -1,0 +1,49 @@
+"""The serving database role: may read and write rows, may not change tables.
+
+A superuser, or the owner of the tables, would prove nothing about isolation, so local runs and the suite use two roles
+as production does. Where only the owner's address is known, the serving role is made from it.
+"""
+
+import hashlib
+import hmac
+
+from django.conf import settings
+from django.db import connection
+from psycopg import sql
+
+
+def derived_role(database: str, secret: str) -> dict[str, str]:
+    """USER and PASSWORD of the serving role of `database`, the same at every start."""
+    password = hmac.new(secret.encode(), f"database-role:{database}".encode(), hashlib.sha256).hexdigest()
+    return {"USER": f"{database[:54]}_app", "PASSWORD": password}
+
+
+def ensure_serving_role() -> None:
+    """Make or refresh the derived role. Runs on the owner's connection; safe beside another start doing the same."""
+    serving = settings.DATABASES["default"]
+    name, password = sql.Identifier(serving["USER"]), sql.Literal(serving["PASSWORD"])
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(7201)")
+        try:
+            cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [serving["USER"]])
+            verb = "ALTER" if cursor.fetchone() else "CREATE"
+            statement = sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD {}")
+            cursor.execute(statement.format(sql.SQL(verb), name, password).as_string(connection.connection))
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(7201)")
+
+
+def grant_serving_role(schema: str) -> None:
+    """Let the serving role read and write rows of `schema`, of the tables it has and of those to come."""
+    role = sql.Identifier(settings.DATABASES["default"]["USER"])
+    place = sql.Identifier(schema)
+    statements = (
+        "GRANT USAGE ON SCHEMA {schema} TO {role}",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}",
+        "GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {role}",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role}",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT USAGE, SELECT ON SEQUENCES TO {role}",
+    )
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(sql.SQL(statement).format(schema=place, role=role).as_string(connection.connection))

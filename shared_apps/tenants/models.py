@@ -1,0 +1,74 @@
+"""Institutions and the hosts that lead to them. These tables stand in the public schema."""
+
+import secrets
+from typing import Any
+
+from django.db import models
+from django_tenants.models import DomainMixin, TenantMixin
+
+from shared_apps.core.context import InstitutionContext, Kind, State, WrongContext
+from shared_apps.core.models import Record
+
+ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+
+
+def new_schema_name() -> str:
+    """An opaque name: a schema is never renamed, whatever the institution is called later."""
+    return "t_" + "".join(secrets.choice(ALPHABET) for _ in range(12))
+
+
+class Tenant(TenantMixin, Record):
+    """One institution, or the operators' own tenant."""
+
+    auto_create_schema = False
+
+    schema_name = models.CharField(max_length=20, unique=True, default=new_schema_name, editable=False)
+    name = models.CharField(max_length=200)
+    kind = models.CharField(max_length=20, choices=[(k, k) for k in Kind], default=Kind.INSTITUTION)
+    state = models.CharField(max_length=20, choices=[(s, s) for s in State], default=State.PROVISIONING)
+    state_reason = models.CharField(max_length=300, blank=True)
+    state_changed_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        default_permissions = ()
+        ordering = ("name",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=("kind",), condition=models.Q(kind=Kind.OPERATOR), name="tenants_tenant_one_operator"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __enter__(self) -> Any:
+        # django-tenants keeps its stack on the class: two threads would swap institutions.
+        raise WrongContext("`with tenant:` is banned: enter core.context.institution(tenant.context).")
+
+    @property
+    def primary_domain(self) -> "Domain":
+        return min(self.domains.all(), key=lambda domain: (not domain.is_primary, domain.created_at))
+
+    @property
+    def context(self) -> InstitutionContext:
+        """What runs inside this institution knows of it."""
+        return InstitutionContext(
+            id=self.pk,
+            schema_name=self.schema_name,
+            slug=self.primary_domain.slug,
+            name=self.name,
+            kind=self.kind,
+            state=self.state,
+        )
+
+
+class Domain(DomainMixin, Record):
+    """A host that leads to an institution: `<slug>.<platform domain>`, or a domain of its own."""
+
+    slug = models.CharField(max_length=63, blank=True)
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=("slug",), condition=~models.Q(slug=""), name="tenants_domain_slug")
+        ]
