@@ -1,0 +1,198 @@
+"""`python -m tests.bench [list] [retrieve] [import]`: our speed as ratios to a stock peer in the same run.
+
+PostgreSQL and Redis are started for the bench alone and removed with it. Rounds of the two servers alternate, so that
+what else the machine does falls on both; a ratio is taken within each pair of rounds, and the median is printed.
+With `--self` the second server is the stock peer again: every ratio must come out near 1.
+"""
+
+import argparse
+import json
+import signal
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from psycopg.conninfo import make_conninfo
+from rich.console import Console
+from rich.table import Table
+
+from platform_config.embedded import EmbeddedServers
+from tests.bench import machine, roster
+from tests.bench.load import Load, load
+from tests.bench.ours import ours
+from tests.bench.servers import Running, serving, stock
+
+TARGETS = {"list": 5.0, "retrieve": 3.5}
+WARM_UP = 1.0  # seconds
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of load on one peer; processor time in microseconds a request, by program.
+
+    `others` is the share of the machine that was busy with neither the bench nor its servers.
+    """
+
+    load: Load
+    processor: dict[str, float]
+    others: float
+
+    @property
+    def cost(self) -> float:
+        """Processor microseconds a request, server, PostgreSQL and Redis together."""
+        return sum(self.processor.values())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The rounds of one subject, stock and other in pairs."""
+
+    subject: str
+    stock: list[Round]
+    other: list[Round]
+
+    @property
+    def ratio(self) -> float:
+        """Requests a second over the stock peer's: the median of the pairs."""
+        return statistics.median(other.load.rate / stock.load.rate for stock, other in self._pairs())
+
+    @property
+    def cost_ratio(self) -> float:
+        """The stock peer's processor time a request over the other's: what counts when the machine is shared."""
+        return statistics.median(stock.cost / other.cost for stock, other in self._pairs())
+
+    def _pairs(self) -> Iterator[tuple[Round, Round]]:
+        return zip(self.stock, self.other, strict=True)
+
+
+def run_round(running: Running, path: str, options: argparse.Namespace, databases: dict[str, int]) -> Round:
+    """Loads one server for one round and prices each request."""
+    with machine.ProcessorTime({"server": running.pid, **databases}) as processor:
+        seen = load(running.target(path), seconds=options.seconds, connections=options.connections)
+    prices = {name: used / seen.requests * 1e6 for name, used in processor.used.items()}
+    return Round(seen, prices, processor.others)
+
+
+def compare(
+    subject: str, peers: tuple[Running, Running], options: argparse.Namespace, databases: dict[str, int]
+) -> Comparison:
+    """Alternates rounds between the stock peer and the other one, after a warm-up of both.
+
+    Each pair begins with the one that ended the pair before, so that a drift of the machine falls on both.
+    """
+    rounds: tuple[list[Round], list[Round]] = ([], [])
+    turns = [(running, path_of(subject, running), done) for running, done in zip(peers, rounds, strict=True)]
+    for running, path, _ in turns:
+        load(running.target(path), seconds=WARM_UP, connections=options.connections)
+    for _ in range(options.rounds):
+        for running, path, done in turns:
+            done.append(run_round(running, path, options, databases))
+        turns.reverse()
+    return Comparison(subject, *rounds)
+
+
+def path_of(subject: str, running: Running) -> str:
+    """The path that a subject asks; refuses a peer that doesn't send 50 students with 26 columns."""
+    path = running.peer.list_path
+    results = running.request("GET", path)["results"]
+    if len(results) != 50 or len(results[0]) < 26:
+        raise RuntimeError(f"{running.peer.name} sends {len(results)} rows of {len(results[0])} columns.")
+    return path if subject == "list" else f"{path.partition('?')[0]}{results[0]['id']}/"
+
+
+def table_of(comparison: Comparison, names: tuple[str, str], target: float | None) -> Table:
+    """Medians of a comparison as a table of two rows."""
+    aim = f" (target {target} x)" if target else ""
+    title = (
+        f"{comparison.subject}: {comparison.ratio:.2f} x stock{aim}, by processor time {comparison.cost_ratio:.2f} x"
+    )
+    table = Table(title=title, title_justify="left")
+    programs = list(comparison.stock[0].processor)
+    table.add_column("peer")
+    for column in ("requests/s", "p50 ms", "p95 ms", "errors", "CPU us/request", *programs, "others' CPU"):
+        table.add_column(column, justify="right")
+    for name, rounds in zip(names, (comparison.stock, comparison.other), strict=True):
+        figures = [(each.load.rate, each.load.p50, each.load.p95, each.cost, each.others) for each in rounds]
+        rate, p50, p95, cost, others = map(statistics.median, zip(*figures, strict=True))
+        table.add_row(
+            *(
+                name,
+                f"{rate:,.0f}",
+                f"{p50:.1f}",
+                f"{p95:.1f}",
+                str(sum(each.load.errors for each in rounds)),
+            ),
+            f"{cost:,.0f}",
+            *(f"{statistics.median(each.processor[program] for each in rounds):,.0f}" for program in programs),
+            f"{others:.0%}",
+        )
+    return table
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("subjects", nargs="*", choices=[*TARGETS, "import", "all"], default="all")
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of rounds (5)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of load in each round (4)")
+    parser.add_argument("--connections", type=int, default=16, help="kept busy (16)")
+    parser.add_argument("--self", action="store_true", dest="itself", help="stock against stock: ratios near 1")
+    parser.add_argument("--json", type=Path, help="write every round to this file")
+    options = parser.parse_args()
+    if "all" in options.subjects:
+        options.subjects = [*TARGETS, "import"]
+    return options
+
+
+def main() -> None:
+    """Runs the asked subjects, prints their tables, writes the rounds."""
+    options = read_options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped either way, it stops its servers
+    console = Console(width=120)
+    report: dict[str, Any] = {"subjects": {}}
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lyceum-bench-")))
+        directory.chmod(0o711)  # as root, PostgreSQL runs as another user, who must reach its directory
+        databases = stack.enter_context(EmbeddedServers(directory / "servers"))
+        report["machine"] = machine.describe(databases.superuser_url, databases.redis_url)
+        console.print(", ".join(f"{name} {value}" for name, value in report["machine"].items()))
+
+        subjects = [subject for subject in options.subjects if subject in TARGETS]
+        if subjects:
+            peer = stock(make_conninfo(databases.database_url, dbname="lyceum_stock"), databases.redis_url)
+            if options.itself:
+                second = make_conninfo(databases.database_url, dbname="lyceum_stock_again")
+                other = stock(second, databases.redis_url, "stock again")
+            else:
+                other = ours(databases.database_url, databases.redis_url)
+            running = tuple(stack.enter_context(serving(each, directory)) for each in (peer, other))
+            pids = machine.database_pids(databases.superuser_url, databases.redis_url)
+            for subject in subjects:
+                comparison = compare(subject, (running[0], running[1]), options, pids)
+                target = None if options.itself else TARGETS[subject]
+                console.print(table_of(comparison, (peer.name, other.name), target))
+                report["subjects"][subject] = asdict(comparison) | {
+                    "ratio": comparison.ratio,
+                    "cost_ratio": comparison.cost_ratio,
+                }
+        if "import" in options.subjects and not options.itself:
+            runs = roster.measure(databases.database_url, databases.redis_url, directory)
+            report["subjects"]["import"] = runs
+            for name, run in runs.items():
+                console.print(
+                    f"import, {name}: {run['seconds']:.1f} s (target {roster.TARGET_SECONDS:.0f}),"
+                    f" {run['megabytes']:.0f} MB (target {roster.TARGET_MEGABYTES:.0f})"
+                )
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("Stopped; so are the servers.")

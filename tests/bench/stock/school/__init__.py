@@ -1,0 +1,1 @@
+"""Students of the stock peer (every tenant's schema)."""
