@@ -106,6 +106,22 @@ def spawn(
     )
 
 
+def tie_to_parent(signum: signal.Signals, parent: int) -> None:
+    """Ask the kernel to send this process `signum` when `parent`, which started it, ends. Linux only."""
+    if sys.platform == "linux":
+        request("prctl", PR_SET_PDEATHSIG, int(signum), 0, 0, 0)
+        if os.getppid() != parent:
+            sys.exit(1)  # The parent ended before the request: the signal would never come.
+
+
+def adopt_orphans() -> bool:
+    """Become the parent of descendants whose own parent ends. False where the system can't (not Linux)."""
+    if sys.platform != "linux":
+        return False
+    request("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    return True
+
+
 def finish(process: subprocess.Popen[bytes] | None, *signals: signal.Signals) -> None:
     """Send the signals in turn, waiting after each, until the process is gone; SIGKILL comes last."""
     if process is None:
@@ -154,7 +170,7 @@ def request(call: str, *arguments: object) -> None:
         raise OSError(number, f"{call}: {os.strerror(number)}")
 
 
-# --- In the child ----------------------------------------------------------------------------------------
+# --- In the child -------------------------------------------------------------------------------------------
 
 
 def _become(uid: int, gid: int) -> None:
@@ -188,10 +204,7 @@ def _exec_as(how: str, uid: int, gid: int, farewell: int, parent: int, command: 
     change = {"reach": _become_with_reach, "rename": _rename, "become": _become}
     if how in change:
         change[how](uid, gid)
-    if sys.platform == "linux":
-        request("prctl", PR_SET_PDEATHSIG, farewell, 0, 0, 0)  # Last: a change of user clears it.
-        if os.getppid() != parent:
-            sys.exit(1)  # The parent died before the request: the signal would never come.
+    tie_to_parent(signal.Signals(farewell), parent)  # Last: a change of user clears the request.
     os.execvp(command[0], command)
 
 

