@@ -1,0 +1,36 @@
+"""Codes from standards that an institution's profile is checked against."""
+
+import re
+from zoneinfo import available_timezones
+
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+
+# ISO 4217, active codes of money in circulation (list one, without funds, metals and test codes).
+CURRENCIES = frozenset(
+    "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF "
+    "CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG "
+    "HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA "
+    "MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD "
+    "RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX "
+    "USD UYU UZS VED VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG".split()
+)
+
+country_code = RegexValidator(re.compile(r"\A[A-Z]{2}\Z"), "Use the two capital letters of ISO 3166-1, such as FR.")
+language_tag = RegexValidator(
+    re.compile(r"\A[a-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z"), "Use a language tag of BCP 47, such as en or pt-BR."
+)
+
+
+def currency_code(value: str) -> None:
+    """Refuses what is not an ISO 4217 code."""
+    if value not in CURRENCIES:
+        raise ValidationError("%(value)s is not a currency of ISO 4217, such as EUR.", params={"value": value})
+
+
+def time_zone_name(value: str) -> None:
+    """Refuses what is not in the IANA time zone database."""
+    if value not in available_timezones():
+        raise ValidationError(
+            "%(value)s is not a time zone of the IANA database, such as Europe/Paris.", params={"value": value}
+        )
