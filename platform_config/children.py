@@ -184,9 +184,7 @@ def _become_with_reach(uid: int, gid: int) -> None:
     _become(uid, gid)
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     bit = 1 << CAP_DAC_OVERRIDE
-    sets = (ctypes.c_uint32 * 6)(
-        bit, bit, bit, 0, 0, 0
-    )  # effective, permitted, inheritable; then bits 32 to 63
+    sets = (ctypes.c_uint32 * 6)(bit, bit, bit, 0, 0, 0)  # effective, permitted, inheritable; then bits 32 to 63
     request("capset", ctypes.byref(header), ctypes.byref(sets))
     # An ambient capability outlives exec, also initdb's of the server.
     request("prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, 0, 0)
@@ -205,7 +203,7 @@ def _exec_as(how: str, uid: int, gid: int, farewell: int, parent: int, command: 
     if how in change:
         change[how](uid, gid)
     tie_to_parent(signal.Signals(farewell), parent)  # Last: a change of user clears the request.
-    os.execvp(command[0], command)
+    os.execvp(command[0], command)  # noqa: S606 (a list, as S606 would have it; there is no other exec)
 
 
 if __name__ == "__main__":

@@ -96,9 +96,7 @@ def _cause(log: Path, offset: int) -> str:
     """The line of a server's log after `offset` that says why it failed."""
     with log.open("rb") as written:
         written.seek(offset)
-        lines = [
-            line.strip() for line in written.read().decode(errors="replace").splitlines() if line.strip()
-        ]
+        lines = [line.strip() for line in written.read().decode(errors="replace").splitlines() if line.strip()]
     for mark in (
         "PANIC:",
         "FATAL:",
@@ -320,10 +318,16 @@ class EmbeddedServers:
             shutil.rmtree(near)
         if len(os.fsencode(near / f".s.PGSQL.{POSTGRES_PORT}")) <= SOCKET_PATH_BYTES:
             return self._directory(near)
-        base = os.environ.get("XDG_RUNTIME_DIR", "")
-        if not (base and len(os.fsencode(base)) < 60 and os.access(base, os.W_OK | os.X_OK)):
-            base = "/tmp"
-        far = Path(tempfile.mkdtemp(prefix="lyceum-", dir=base))
+        for base in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir()):
+            room = SOCKET_PATH_BYTES - len(os.fsencode(f"{base}/lyceum-12345678/.s.PGSQL.{POSTGRES_PORT}"))
+            if base and room >= 0 and os.access(base, os.W_OK | os.X_OK):
+                far = Path(tempfile.mkdtemp(prefix="lyceum-", dir=base))
+                break
+        else:
+            raise EmbeddedServerError(
+                f"The paths of {self.data_dir} and {tempfile.gettempdir()} are both too long for a socket: "
+                "set DATA_DIR or TMPDIR to a shorter path."
+            )
         elsewhere.write_text(f"{far}\n")
         return self._directory(far)
 
@@ -363,9 +367,7 @@ class EmbeddedServers:
                 if link.recv(64).startswith(b"+PONG"):
                     return
             time.sleep(0.02)
-        raise EmbeddedServerError(
-            f"Redis did not answer within {START_SECONDS:.0f} s: see {self._redis_log[0]}."
-        )
+        raise EmbeddedServerError(f"Redis did not answer within {START_SECONDS:.0f} s: see {self._redis_log[0]}.")
 
     # PostgreSQL
 
@@ -447,7 +449,7 @@ class EmbeddedServers:
             if self._postgres.poll() is not None:
                 self._give_up("PostgreSQL", *self._postgres_log)
             try:
-                connection = psycopg.connect(self.superuser_url, autocommit=True, connect_timeout=5)
+                connection = psycopg.Connection.connect(self.superuser_url, autocommit=True, connect_timeout=5)
                 break
             except psycopg.OperationalError as error:
                 if time.monotonic() > deadline:

@@ -49,7 +49,6 @@ DEMO_INSTITUTIONS = {
     "lumiere": "French, euro, Paris",
     "rheintal": "German, euro, Berlin",
 }
-DEMO_PASSWORD = "lyceum-demo"
 
 
 class LaunchError(Exception):
@@ -63,9 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     demo = commands.add_parser("demo", help="run the whole platform here")
     demo.add_argument("--reset", action="store_true", help="forget the data of earlier runs first")
     demo.add_argument("--procfile", type=Path, default=TOP / "Procfile")
-    demo.add_argument(
-        "--prepare", default="exec python manage.py prepare_demo", help="run before the processes"
-    )
+    demo.add_argument("--prepare", default="exec python manage.py prepare_demo", help="run before the processes")
     scratch = commands.add_parser("scratch", help="run one command with throwaway servers")
     scratch.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args(arguments)
@@ -122,9 +119,7 @@ def run_demo(*, procfile: Path, prepare: str, reset: bool) -> int:
             # Migrates, provisions and fills; quick when an earlier start has done it.
             code = _run(["sh", "-c", prepare], environment)
             if code != 0:
-                raise LaunchError(
-                    f"the database could not be prepared ({_describe(code)}): see the lines above."
-                )
+                raise LaunchError(f"the database could not be prepared ({_describe(code)}): see the lines above.")
             with Supervisor(directory=TOP, logs=data_dir / "logs", environment=environment) as supervisor:
                 for name, command in services.items():
                     supervisor.start(name, command)
@@ -142,9 +137,7 @@ def run_demo(*, procfile: Path, prepare: str, reset: bool) -> int:
 def run_scratch(command: list[str]) -> int:
     """Run one command with servers made for it alone; DATABASE_URL and REDIS_URL take their place."""
     if not command:
-        raise LaunchError(
-            "scratch needs a command: python -m platform_config.launch scratch python manage.py check"
-        )
+        raise LaunchError("scratch needs a command: python -m platform_config.launch scratch python manage.py check")
     with (
         tempfile.TemporaryDirectory(prefix="lyceum-", ignore_cleanup_errors=True) as scratch,
         EmbeddedServers(
@@ -174,13 +167,11 @@ def _port(name: str, default: int) -> int:
 def _refuse_if_taken(host: str, port: int, name: str, remedy: str) -> None:
     """Browsers look up `*.localhost` as ::1 first, so a stranger there would be in the way, too."""
     addresses = {(socket.AF_INET, host)} if ":" not in host else {(socket.AF_INET6, host)}
-    if host in ("127.0.0.1", "0.0.0.0"):
+    if ":" not in host:
         addresses.add((socket.AF_INET6, "::1"))
     for family, address in addresses:
         with contextlib.suppress(OSError), socket.socket(family) as probe:
-            probe.setsockopt(
-                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-            )  # Remains of a closed one don't count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # Remains of a closed one don't count.
             if family == socket.AF_INET6:
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             try:
@@ -275,7 +266,7 @@ def _refuse_if_silent(environment: Mapping[str, str]) -> None:
     if os.environ.get("DATABASE_URL"):
         try:
             where = conninfo_to_dict(environment["DATABASE_URL"])
-            psycopg.connect(environment["DATABASE_URL"], connect_timeout=ANSWER_SECONDS).close()
+            psycopg.Connection.connect(environment["DATABASE_URL"], connect_timeout=ANSWER_SECONDS).close()
         except psycopg.ProgrammingError as error:
             raise LaunchError(f"DATABASE_URL is no PostgreSQL address: {_one_line(error)}") from error
         except psycopg.OperationalError as error:
@@ -367,25 +358,19 @@ def print_addresses(port: int, seconds: float) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(
-        title=f"Lyceum is ready after {seconds:.0f} s", title_style="bold green", title_justify="left"
-    )
+    table = Table(title=f"Lyceum is ready after {seconds:.0f} s", title_style="bold green", title_justify="left")
     table.add_column("Address", style="cyan", no_wrap=True)
     table.add_column("What is there")
     table.add_column("Sign in as", no_wrap=True)
     for slug, remark in DEMO_INSTITUTIONS.items():
         people = "\n".join(f"{who}@{slug}.test" for who in ("principal", "teacher", "guardian", "student"))
-        table.add_row(
-            f"http://{slug}.localhost:{port}/", f"{slug.title()}\n{remark}", people, end_section=True
-        )
+        table.add_row(f"http://{slug}.localhost:{port}/", f"{slug.title()}\n{remark}", people, end_section=True)
     table.add_row(f"http://console.localhost:{port}/", "Operators", "operator@lyceum.test", end_section=True)
     table.add_row(f"http://localhost:{port}/", "The bare domain", "")
     console = Console(width=max(Console().width, 100))
     console.print()
     console.print(table)
-    console.print(
-        f"Password for all: [bold]{DEMO_PASSWORD}[/]   API: /api/docs/ on each address   Stop: Ctrl-C"
-    )
+    console.print(f"Password for all: [bold]lyceum-demo[/]   API: /api/docs/ on each address   Stop: Ctrl-C")
     console.print()
 
 
