@@ -135,7 +135,7 @@ class Enrolment(SourcedRecord):
                     ("section", RangeOperators.EQUAL),
                     (date_range(), RangeOperators.OVERLAPS),
                 ],
-                violation_error_message="The student is enrolled in this section on some of these days already.",
+                violation_error_message="The student is in this section on some of these days already.",
                 violation_error_code="enrolment_overlap",
             ),
         ]

@@ -1,6 +1,29 @@
 from django.apps import AppConfig
 
+from shared_apps.core.registry import registry
+
 
 class SchoolConfig(AppConfig):
     name = "tenant_apps.school"
     label = "school"
+
+    def ready(self) -> None:
+        from tenant_apps.school import scopes, services
+        from tenant_apps.school.permissions import REFERENCE, SchoolPermission
+
+        scopes.register()
+        registry.provisioning_step("school.institution", services.make_institution)
+        for subject in SchoolPermission:
+            registry.grant("principal", subject, " ".join(subject.actions))
+        for subject in REFERENCE:
+            for role in ("teacher", "guardian", "student"):
+                registry.grant(role, subject, "view")
+        registry.grant("teacher", SchoolPermission.STUDENT, "view")
+        registry.grant("teacher", SchoolPermission.STUDENT_STATUS, "view")
+        registry.grant("teacher", SchoolPermission.GUARDIAN, "view")
+        registry.grant("teacher", SchoolPermission.STUDENT_GUARDIAN, "view")
+        registry.grant("teacher", SchoolPermission.STAFF, "view")
+        registry.grant("guardian", SchoolPermission.STUDENT, "view")
+        registry.grant("guardian", SchoolPermission.GUARDIAN, "view")
+        registry.grant("guardian", SchoolPermission.STUDENT_GUARDIAN, "view")
+        registry.grant("student", SchoolPermission.STUDENT, "view")

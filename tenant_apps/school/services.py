@@ -1,0 +1,104 @@
+"""Verbs of the school: the profile, a new student, a change of state, a term by hand."""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+from typing import Any
+
+from django.db import transaction
+
+from shared_apps.core.errors import Conflict, Invalid
+from shared_apps.core.registry import NewInstitution
+from tenant_apps.school.models import AcademicYear, Institution, Student, StudentStatus, Term
+from tenant_apps.school.models.people import StudentState
+
+MOVES: dict[str, frozenset[str]] = {
+    StudentState.APPLIED: frozenset({StudentState.ENROLLED, StudentState.LEFT}),
+    StudentState.ENROLLED: frozenset({StudentState.TRANSFERRED, StudentState.GRADUATED, StudentState.LEFT}),
+    StudentState.TRANSFERRED: frozenset({StudentState.ENROLLED}),
+    StudentState.GRADUATED: frozenset({StudentState.ENROLLED}),
+    StudentState.LEFT: frozenset({StudentState.APPLIED, StudentState.ENROLLED}),
+}
+"""Which state may follow which. Who comes back is enrolled (or applies) again."""
+
+GONE = frozenset({StudentState.TRANSFERRED, StudentState.GRADUATED, StudentState.LEFT})
+
+
+def make_institution(new: NewInstitution) -> None:
+    """The profile's row, from what the creator said. Raises ValidationError for an unknown currency or time zone."""
+    profile = Institution(name=new.name, language=new.language, currency=new.currency, time_zone=new.time_zone)
+    profile.full_clean()
+    profile.save(force_insert=True)
+
+
+def today() -> date:
+    """The date at the institution now."""
+    return Institution.objects.get().local_date(datetime.now(UTC))
+
+
+@transaction.atomic
+def register_student(*, state: str = StudentState.ENROLLED, **values: Any) -> Student:
+    """A new student with the first row of their history, which begins when they join (today without a date).
+
+    Raises ValidationError.
+    """
+    student = Student(state=state, **values)
+    student.full_clean()
+    student.save(force_insert=True)
+    open_histories([student])
+    return student
+
+
+def open_histories(students: Iterable[Student], *, reason: str = "") -> None:
+    """First history rows of students that were just written, in one statement."""
+    first_day = today()
+    StudentStatus.objects.bulk_create(
+        StudentStatus(student=student, state=student.state, starts_on=student.joined_on or first_day, reason=reason)
+        for student in students
+    )
+
+
+@transaction.atomic
+def change_student_state(*, student: Student, to: str, on: date, reason: str = "") -> Student:
+    """Close the open row of the student's history on `on` (exclusive) and open one with the state `to`.
+
+    Updates the cached `state`, and `left_on` when they go or come back. Raises Conflict for a move that does not
+    exist, Invalid for a day before the present state began or after today.
+    """
+    # The student's row is the lock: two changes at once would both close the same stretch.
+    locked = Student.objects.select_for_update().get(pk=student.pk)
+    if to not in MOVES[locked.state]:
+        after = ", ".join(sorted(MOVES[locked.state]))
+        raise Conflict(f"A student who is {locked.state} cannot become {to}; possible: {after}.", code="bad_transition")
+    if on > today():
+        raise Invalid.at("/on", "The day lies in the future; record the change when it holds.", code="in_future")
+    present = StudentStatus.objects.get(student=locked, ends_on=None)
+    if on < present.starts_on:
+        detail = f"The student is {locked.state} since {present.starts_on}; choose that day or a later one."
+        raise Invalid.at("/on", detail, code="before_present_state")
+    present.ends_on = on
+    present.save(update_fields=["ends_on", "updated_at"])
+    StudentStatus.objects.create(student=locked, state=to, starts_on=on, reason=reason)
+    locked.state = to
+    if to in GONE:
+        locked.left_on = on
+    elif to == StudentState.ENROLLED:
+        locked.left_on = None
+        locked.joined_on = locked.joined_on or on
+    locked.full_clean()
+    locked.save(update_fields=["state", "left_on", "joined_on", "updated_at"])
+    return locked
+
+
+@transaction.atomic
+def save_term(*, term: Term, values: dict[str, Any]) -> Term:
+    """Add or change a term by hand; raises ValidationError when it overlaps with one of its kind.
+
+    The year's row is the lock: two overlapping terms that are added at once would not see each other.
+    """
+    for name, value in values.items():
+        setattr(term, name, value)
+    if term.academic_year_id is not None:
+        AcademicYear.objects.select_for_update().filter(pk=term.academic_year_id).first()
+    term.full_clean()
+    term.save()
+    return term
