@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
 from shared_apps.core.models import Record
@@ -21,15 +22,13 @@ class Notification(Record):
     kind = models.CharField(max_length=60, editable=False)
     title = models.CharField(max_length=200, editable=False)
     body = models.TextField(blank=True, editable=False)
-    data = models.JSONField(default=dict, editable=False)
+    data = models.JSONField(default=dict, encoder=DjangoJSONEncoder, editable=False)
     read_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         default_permissions = ()
         ordering = ("-created_at", "id")
-        indexes = [
-            models.Index(fields=("recipient", "-created_at", "id"), name="communication_notification_box")
-        ]
+        indexes = [models.Index(fields=("recipient", "-created_at", "id"), name="communication_notification_box")]
 
     def __str__(self) -> str:
         return self.title

@@ -4,3 +4,10 @@ from django.apps import AppConfig
 class EventlogConfig(AppConfig):
     name = "tenant_apps.eventlog"
     label = "eventlog"
+
+    def ready(self) -> None:
+        from shared_apps.core.registry import registry
+        from tenant_apps.eventlog import outbox, services
+
+        registry.publisher = outbox.write
+        outbox.handle("job", services.send_job)

@@ -7,6 +7,7 @@ one commit decides both (SCALE 9).
 from typing import Any
 
 from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -23,7 +24,7 @@ class OutboxMessage(Record):
     """
 
     topic = models.CharField(max_length=50)
-    payload = models.JSONField(default=dict)
+    payload = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
     effect_key = models.CharField(max_length=200, unique=True, null=True)
     done_at = models.DateTimeField(null=True)
     attempts = models.PositiveSmallIntegerField(default=0)
@@ -35,9 +36,7 @@ class OutboxMessage(Record):
     class Meta:
         default_permissions = ()
         ordering = ("id",)
-        indexes = [
-            models.Index(fields=("id",), condition=Q(done_at__isnull=True), name="eventlog_outbox_waiting")
-        ]
+        indexes = [models.Index(fields=("id",), condition=Q(done_at__isnull=True), name="eventlog_outbox_waiting")]
 
     def __str__(self) -> str:
         return f"{self.topic} {self.pk}"
@@ -60,12 +59,10 @@ class StreamEvent(Record):
     `effect` is the outbox message behind it; a message gives a person at most one event.
     """
 
-    recipient = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False
-    )
+    recipient = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False)
     seq = models.PositiveBigIntegerField()
     type = models.CharField(max_length=50)
-    data = models.JSONField(default=dict)
+    data = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
     effect = models.UUIDField()
 
     objects = StreamEventQuerySet.as_manager()
@@ -100,15 +97,15 @@ class Job(Record):
         CANCELLED = "cancelled"
 
     kind = models.CharField(max_length=60, editable=False)
-    parameters = models.JSONField(default=dict, editable=False)
+    parameters = models.JSONField(default=dict, encoder=DjangoJSONEncoder, editable=False)
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+", editable=False
     )
     state = models.CharField(max_length=10, choices=State, default=State.PENDING, editable=False)
     progress = models.PositiveSmallIntegerField(default=0, editable=False)
     step = models.CharField(max_length=200, blank=True, editable=False)
-    result = models.JSONField(null=True, editable=False)
-    errors = models.JSONField(default=list, editable=False)
+    result = models.JSONField(null=True, encoder=DjangoJSONEncoder, editable=False)
+    errors = models.JSONField(default=list, encoder=DjangoJSONEncoder, editable=False)
     attempts = models.PositiveSmallIntegerField(default=0, editable=False)
     sent_at = models.DateTimeField(null=True, editable=False)
     started_at = models.DateTimeField(null=True, editable=False)
@@ -124,9 +121,7 @@ class Job(Record):
             models.CheckConstraint(condition=Q(progress__lte=100), name="eventlog_job_progress_in_per_cent"),
         ]
         indexes = [
-            models.Index(
-                fields=("id",), condition=Q(state__in=("pending", "running")), name="eventlog_job_open"
-            ),
+            models.Index(fields=("id",), condition=Q(state__in=("pending", "running")), name="eventlog_job_open"),
         ]
 
     def __str__(self) -> str:

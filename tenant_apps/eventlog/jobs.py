@@ -1,0 +1,208 @@
+"""How a worker runs a job: the body's writes and `succeeded` are one commit, and no job stays stuck.
+
+Rooms register a body for a kind; it must be imported from the room's `apps.py`:
+
+    @job("interop.roster_import")
+    def import_roster(job: Job, progress: Progress) -> dict[str, Any]: ...
+"""
+
+import contextvars
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.db import connection, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from shared_apps.core.problems import as_problem
+from tenant_apps.eventlog import frames
+from tenant_apps.eventlog.models import Job
+
+LOCK_SPACE = 7203  # of advisory locks; create_institution uses 7202
+PROGRESS_SECONDS = 0.3
+log = structlog.get_logger(__name__)
+
+
+class Cancelled(Exception):
+    """Raised by `Progress.check` when somebody asked the job to stop."""
+
+
+class JobFailed(Exception):
+    """The job could not do its work, and has findings to keep: the body's writes are rolled back, these are stored.
+
+    `errors` are places as in a problem answer; `result` is what `succeeded` would have stored.
+    """
+
+    def __init__(self, errors: list[dict[str, Any]], result: dict[str, Any] | None = None) -> None:
+        super().__init__(errors[0]["detail"] if errors else "The job failed.")
+        self.errors = errors
+        self.result = result
+
+
+Body = Callable[[Job, "Progress"], dict[str, Any] | None]
+_bodies: dict[str, Body] = {}
+
+
+def job(kind: str) -> Callable[[Body], Body]:
+    """Register the body of a kind of job."""
+
+    def register(body: Body) -> Body:
+        if kind in _bodies:
+            raise ValueError(f"The job kind {kind!r} has a body already.")
+        _bodies[kind] = body
+        return body
+
+    return register
+
+
+def body_of(kind: str) -> Body:
+    """The body of a kind. Raises ValueError when no room has registered one."""
+    try:
+        return _bodies[kind]
+    except KeyError:
+        raise ValueError(f"No room has registered a body for jobs of kind {kind!r}.") from None
+
+
+class SecondConnection:
+    """A thread with its own connection to the same institution, for what must be seen before the body commits."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="lyceum-job")
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        return self._thread.submit(contextvars.copy_context().run, function, *arguments)
+
+    def close(self) -> None:
+        """Wait for what was handed over, then let the connection go."""
+        self._thread.submit(connection.close)
+        self._thread.shutdown()
+
+
+class Progress:
+    """Tells the requester how far a running job is, at most every 0.3 s, whatever the body's transaction does."""
+
+    def __init__(self, job: Job, beside: SecondConnection) -> None:
+        self._job_id = job.pk
+        self._requested_by = job.requested_by_id
+        self._beside = beside
+        self._shown: tuple[int, str] = (0, "")
+        self._next_look = 0.0
+        self._pending: Future[Any] | None = None
+        self._cancelled = False
+
+    def __call__(self, percent: float, step: str = "") -> None:
+        """Show `percent` (0 to 100) and what is being done. Goes back never; numbers outside are cut."""
+        self._shown = (max(self._shown[0], min(100, int(percent))), step[:200] or self._shown[1])
+        self._look()
+
+    def check(self) -> None:
+        """Raise Cancelled when somebody has asked the job to stop (seen within about half a second)."""
+        self._look()
+        if self._cancelled:
+            raise Cancelled
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now < self._next_look or (self._pending is not None and not self._pending.done()):
+            return
+        self._next_look = now + PROGRESS_SECONDS
+        self._pending = self._beside.run(self._store, *self._shown)
+
+    def _store(self, percent: int, step: str) -> None:
+        """On the second connection. Trouble here must not fail the job: the next look tries again."""
+        try:
+            running = Job.objects.running().filter(pk=self._job_id)
+            running.update(progress=percent, step=step, updated_at=timezone.now())
+            self._cancelled = running.filter(cancel_requested_at__isnull=False).exists()
+        except Exception as error:  # noqa: BLE001 - see above
+            connection.close()
+            log.warning("job_progress_not_stored", job=str(self._job_id), error=repr(error))
+            return
+        if self._requested_by:
+            frames.push(self._requested_by, frame(self._job_id, Job.State.RUNNING, percent, step))
+
+
+def frame(job_id: UUID, state: str, percent: int, step: str) -> dict[str, Any]:
+    """The frame that tells of a job: without `seq`, since only the latest one matters."""
+    return {"type": "job", "data": {"id": str(job_id), "state": str(state), "progress": percent, "step": step}}
+
+
+def tell(job: Job) -> None:
+    """Send the requester's sockets how the job stands."""
+    if job.requested_by_id:
+        frames.push(job.requested_by_id, frame(job.pk, job.state, job.progress, job.step))
+
+
+def take_lock(job_id: UUID) -> bool:
+    """Take the lock that a running job holds until its transaction ends; False when another transaction has it.
+
+    The server frees it together with the connection of a worker that died: that is how the sweep knows.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, %s))", [str(job_id), LOCK_SPACE])
+        return bool(cursor.fetchone()[0])
+
+
+def _claim(job_id: UUID) -> bool:
+    """pending -> running, visible to everybody at once. One of several workers wins."""
+    pending = Job.objects.filter(pk=job_id, state=Job.State.PENDING)
+    return bool(
+        pending.update(state=Job.State.RUNNING, attempts=F("attempts") + 1, started_at=timezone.now(), progress=0)
+    )
+
+
+def run(job_id: UUID) -> None:
+    """Run a pending job. Does nothing when it isn't pending (a repeated queue message) or another worker has it."""
+    beside = SecondConnection()
+    try:
+        with transaction.atomic():
+            # The lock comes before the claim: `running` with a free lock always means that the worker died.
+            if not take_lock(job_id) or not beside.run(_claim, job_id).result():
+                return
+            job = Job.objects.get(pk=job_id)
+            structlog.contextvars.bind_contextvars(job=str(job_id), kind=job.kind)
+            _run_body(job, beside)
+    finally:
+        structlog.contextvars.unbind_contextvars("job", "kind")
+        beside.close()
+
+
+def _run_body(job: Job, beside: SecondConnection) -> None:
+    """The body in a savepoint, under the lock; a failure rolls the body back and is stored by the same commit."""
+    try:
+        with transaction.atomic():
+            job.result = body_of(job.kind)(job, Progress(job, beside))
+            job.state, job.progress = Job.State.SUCCEEDED, 100
+            _finish(job, beside)
+    except Exception as error:  # noqa: BLE001 - whatever happened, the job must say so
+        job.result = None
+        _explain(job, error)
+        _finish(job, beside)
+
+
+def _finish(job: Job, beside: SecondConnection) -> None:
+    # Progress updates the same row: what is on its way must land before this transaction locks the row.
+    beside.run(lambda: None).result()
+    job.finished_at = timezone.now()
+    job.save(update_fields=("state", "progress", "result", "errors", "finished_at", "updated_at"))
+    transaction.on_commit(lambda: tell(job), robust=True)
+
+
+def _explain(job: Job, error: Exception) -> None:
+    """State and errors for what the body raised."""
+    job.state = Job.State.FAILED
+    problem = as_problem(error)
+    if isinstance(error, Cancelled):
+        job.state = Job.State.CANCELLED
+    elif isinstance(error, JobFailed):
+        job.errors, job.result = error.errors, error.result
+    elif problem is not None:
+        job.errors = problem.errors or [{"pointer": "/", "detail": problem.detail, "code": problem.code}]
+    else:
+        log.error("job_defect", exc_info=error)
+        detail = f"Something went wrong on our side; quote job {job.pk} to support."
+        job.errors = [{"pointer": "/", "detail": detail, "code": "internal_error"}]

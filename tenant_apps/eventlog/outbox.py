@@ -1,0 +1,108 @@
+"""Writing outbox messages, and carrying them out once each.
+
+A room writes with `core.publish`; the room that owns a topic registers its handler from `apps.py`. The handler's rows
+and the message's `done_at` are one transaction, so a kill at any moment leaves both or neither.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import redis
+import structlog
+from django.db import connection, transaction
+from django.utils import timezone
+
+from shared_apps.core import bus
+from shared_apps.core.context import current_institution
+from tenant_apps.eventlog.models import OutboxMessage
+from tenant_apps.eventlog.querysets import POISONED_AFTER
+
+POKES = "lyceum:outbox"
+LONGEST_BACKOFF = 900  # seconds
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[OutboxMessage], None]
+"""Runs in the transaction that sets `done_at`; what must not be undone (a queue message, a frame) goes on_commit."""
+
+_handlers: dict[str, Handler] = {}
+
+
+def handle(topic: str, handler: Handler) -> None:
+    """Say who carries out a topic; once only."""
+    if topic in _handlers:
+        raise ValueError(f"The topic {topic!r} has a handler already.")
+    _handlers[topic] = handler
+
+
+@dataclass(frozen=True, slots=True)
+class Poke:
+    """Tells the relays that an institution has new messages. Only a hint: they sweep every few seconds as well."""
+
+    institution_id: UUID
+
+    def __call__(self) -> None:
+        try:
+            bus.client().publish(POKES, str(self.institution_id))
+        except redis.RedisError as error:
+            log.warning("outbox_poke_not_sent", error=str(error))
+
+
+def write(*, topic: str, payload: dict[str, Any], key: str | None = None) -> None:
+    """`core.publish`: one message in the open transaction, and one poke after its commit."""
+    poke = Poke(current_institution().id)
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError(
+            f"publish({topic!r}) ran outside of a transaction: what it announces may never be committed."
+        )
+    message = OutboxMessage(topic=topic, payload=payload, effect_key=key)
+    OutboxMessage.objects.bulk_create([message], ignore_conflicts=key is not None)
+    # A hook of an inner savepoint vanishes with it, so one poke per savepoint, not one per message.
+    place = set(connection.savepoint_ids)
+    if not any(hook == poke and place == savepoints for savepoints, hook, _ in connection.run_on_commit):
+        transaction.on_commit(poke, robust=True)
+
+
+def carry_out(*, most: int = 100) -> int:
+    """Carry out up to `most` due messages of the current institution, oldest first. Returns how many were tried.
+
+    Any number of relays may do so at once: each takes messages that no other holds.
+    """
+    for tried in range(most):
+        if not _carry_out_next():
+            return tried
+    return most
+
+
+def _carry_out_next() -> bool:
+    with transaction.atomic():
+        message = OutboxMessage.objects.due().select_for_update(skip_locked=True).order_by("id").first()
+        if message is None:
+            return False
+        try:
+            with transaction.atomic():
+                _handlers[message.topic](message)
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises, the other messages go on
+            _postpone(message, error)
+        else:
+            OutboxMessage.objects.filter(pk=message.pk).update(done_at=timezone.now(), last_error="")
+    return True
+
+
+def _postpone(message: OutboxMessage, error: Exception) -> None:
+    reason = f"No handler for the topic {message.topic!r}." if isinstance(error, KeyError) else repr(error)
+    attempts = message.attempts + 1
+    pause = timedelta(seconds=min(2**attempts, LONGEST_BACKOFF))
+    OutboxMessage.objects.filter(pk=message.pk).update(
+        attempts=attempts, next_attempt_at=timezone.now() + pause, last_error=reason[:2000].replace("\x00", "")
+    )
+    log.error(
+        "outbox_message_failed",
+        message=str(message.pk),
+        topic=message.topic,
+        attempts=attempts,
+        poisoned=attempts >= POISONED_AFTER,
+        exc_info=error,
+    )
