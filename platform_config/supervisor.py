@@ -64,7 +64,10 @@ class Service:
 class Supervisor:
     """Starts services, relays what they write, stops them all; so does leaving it as a context manager."""
 
-    def __init__(self, *, directory: Path, logs: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, *, directory: Path, logs: Path, environment: Mapping[str, str], grace: float = GRACE_SECONDS
+    ) -> None:
+        self._grace = grace
         self._directory = directory
         self._logs = logs
         self._environment = environment
@@ -111,7 +114,7 @@ class Supervisor:
         for service in self._services:
             if service.process.poll() is None:
                 service.process.terminate()
-        deadline = time.monotonic() + GRACE_SECONDS
+        deadline = time.monotonic() + self._grace
         while time.monotonic() < deadline and any(s.process.poll() is None for s in self._services):
             self._relay(TICK_SECONDS)
         for service in self._services:
