@@ -1,8 +1,18 @@
 """The operators' host."""
 
-from typing import Any
+from django.urls import include, path
 
-urlpatterns: list[Any] = []
+from platform_config import api_v1
+from platform_config.landing import landing
+from shared_apps.core.api import docs
+from tenant_apps.accounts.api import JwksView
+
+urlpatterns = [
+    path("", landing, name="landing"),
+    path("api/v1/", include(api_v1.operator)),
+    path(".well-known/jwks.json", JwksView.as_view(), name="jwks"),
+    *docs.urlpatterns,
+]
 handler400 = "shared_apps.core.middleware.bad_request"
 handler404 = "shared_apps.core.middleware.not_found"
 handler500 = "shared_apps.core.middleware.server_error"

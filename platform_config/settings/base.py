@@ -137,8 +137,9 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["shared_apps.core.api.permissions.Declared"],
     "DEFAULT_RENDERER_CLASSES": ["shared_apps.core.api.rendering.JsonRenderer"],
     "DEFAULT_PARSER_CLASSES": ["shared_apps.core.api.rendering.JsonParser"],
+    "URL_FORMAT_OVERRIDE": None,
     "DEFAULT_SCHEMA_CLASS": "shared_apps.core.api.schema.Schema",
-    "EXCEPTION_HANDLER": "shared_apps.core.errors.exception_handler",
+    "EXCEPTION_HANDLER": "shared_apps.core.problems.exception_handler",
     "UNAUTHENTICATED_USER": None,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
@@ -150,10 +151,6 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {},
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
 }
 
 # Celery. `visibility_timeout` must exceed the longest task; the three places that need it read this one number.

@@ -1,10 +1,19 @@
 """System checks: what would make the platform unsafe stops the start with a message."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import Error, register
+from django.core.exceptions import FieldDoesNotExist
+from django.urls import URLResolver, get_resolver
+
+from shared_apps.core.api import REGISTERED
+from shared_apps.core.api.resources import resources
+from shared_apps.core.permissions import PermissionCatalogue
+from shared_apps.core.registry import registry
+from shared_apps.core.routing import EVERYWHERE, tenant_app_labels
 
 
 @register("lyceum")
@@ -30,8 +39,6 @@ def models_grant_no_default_permissions(app_configs: Any, **kwargs: Any) -> list
 @register("lyceum")
 def tenant_tables_point_only_at_tenant_tables(app_configs: Any, **kwargs: Any) -> list[Error]:
     """A foreign key between an institution and public ties the schema to one database (SCALE 2)."""
-    from shared_apps.core.routing import EVERYWHERE, tenant_app_labels
-
     errors = []
     for model in apps.get_models():
         inside = model._meta.app_label in tenant_app_labels()
@@ -44,3 +51,64 @@ def tenant_tables_point_only_at_tenant_tables(app_configs: Any, **kwargs: Any) -
                     Error(f"{relation} crosses between public and an institution.", obj=model, id="lyceum.E004")
                 )
     return errors
+
+
+@register("lyceum")
+def every_view_declares_its_permission(app_configs: Any, **kwargs: Any) -> list[Error]:
+    """REST framework lets in anyone unless told otherwise; here a view without a declaration stops the start."""
+    errors = []
+    for urlconf in settings.URLCONF_BY_KIND.values():
+        for route, view in _views(get_resolver(urlconf)):
+            declared = getattr(view, "cls", view)
+            if not hasattr(declared, "permission"):
+                hint = "Set `permission` to a member of the room's catalogue, or to ANYONE or SIGNED_IN."
+                errors.append(Error(f"{urlconf}: /{route} declares no permission.", hint=hint, id="lyceum.E005"))
+    return errors
+
+
+@register("lyceum")
+def every_permission_is_enforced(app_configs: Any, **kwargs: Any) -> list[Error]:
+    """A permission that nobody asks for is a promise to an administrator that nobody keeps."""
+    enforced: set[str] = set()
+    for urlconf in settings.URLCONF_BY_KIND.values():
+        for _, view in _views(get_resolver(urlconf)):
+            asked = getattr(getattr(view, "cls", view), "enforced", None)
+            enforced |= asked() if asked else set()
+    declared = {
+        code for catalogue in PermissionCatalogue.__subclasses__() for member in catalogue for code in member.codes
+    }
+    return [
+        Error(f"The permission {code} is declared and enforced nowhere.", id="lyceum.E006")
+        for code in sorted(declared - enforced)
+    ]
+
+
+@register("lyceum")
+def resources_can_do_what_they_declare(app_configs: Any, **kwargs: Any) -> list[Error]:
+    """Scopes that are registered, columns that exist, orderings that a cursor can resume."""
+    errors = []
+    for resource in resources:
+        model = resource.queryset.model
+        declared = resource.scopes.items() if isinstance(resource.scopes, dict) else ()
+        for scope, path in declared:
+            if path is REGISTERED and (model, scope) not in registry.scopes:
+                errors.append(Error(f"{resource.__name__}: no room has registered {scope}.", id="lyceum.E007"))
+        for name in resource.all_fields:
+            try:
+                model._meta.get_field(name)
+            except FieldDoesNotExist:
+                errors.append(Error(f"{resource.__name__}: {model.__name__} has no {name}.", id="lyceum.E008"))
+        for name in {n.lstrip("-") for n in (*resource.ordering, *resource.orderable)}:
+            if name not in resource.all_fields or model._meta.get_field(name).null:
+                message = f"{resource.__name__}: ordering by {name} needs a shown column that is never null."
+                errors.append(Error(message, id="lyceum.E009"))
+    return errors
+
+
+def _views(resolver: URLResolver, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for pattern in resolver.url_patterns:
+        route = f"{prefix}{pattern.pattern}"
+        if isinstance(pattern, URLResolver):
+            yield from _views(pattern, route)
+        else:
+            yield route, pattern.callback

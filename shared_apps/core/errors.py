@@ -4,13 +4,8 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import orjson
-import structlog
-from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig
-from django.core.exceptions import ValidationError as DjangoValidationError
-from django.http import Http404, HttpResponse
-from rest_framework import exceptions as drf
+from django.http import HttpResponse
 
-log = structlog.get_logger(__name__)
 TYPE = "/problems/{code}"
 
 
@@ -112,92 +107,9 @@ class InternalError(Problem):
     """What a user sees of a defect; the traceback goes to the log under the same request id."""
 
 
-BY_STATUS: dict[int, type[Problem]] = {
-    kind.status: kind
-    for kind in (
-        Invalid,
-        Unauthenticated,
-        Forbidden,
-        NotFound,
-        MethodNotAllowed,
-        NotAcceptable,
-        Conflict,
-        TooLarge,
-        Unsupported,
-        TooMany,
-    )
-}
-
-
-def field_errors(detail: Any, pointer: str = "") -> list[dict[str, str]]:
-    """DRF's nested error detail as a flat list of {"pointer", "detail", "code"}."""
-    if isinstance(detail, dict):
-        found: list[dict[str, str]] = []
-        for name, inner in detail.items():
-            place = pointer if name == "non_field_errors" else f"{pointer}/{name}"
-            found += field_errors(inner, place)
-        return found
-    if isinstance(detail, list):
-        found = []
-        for index, inner in enumerate(detail):
-            nested = isinstance(inner, dict | list)
-            found += field_errors(inner, f"{pointer}/{index}" if nested else pointer)
-        return found
-    return [{"pointer": pointer or "/", "detail": str(detail), "code": getattr(detail, "code", "invalid")}]
-
-
-def as_problem(error: BaseException) -> Problem | None:
-    """The problem that an expected exception stands for, None for a defect."""
-    if isinstance(error, Problem):
-        return error
-    if isinstance(error, drf.ValidationError):
-        errors = field_errors(error.detail)
-        return Invalid(errors[0]["detail"] if len(errors) == 1 else "Some values are refused.", errors=errors)
-    if isinstance(error, drf.APIException):
-        kind = BY_STATUS.get(error.status_code)
-        if kind is None:
-            return None
-        problem = kind(str(error.detail))
-        if isinstance(error, drf.MethodNotAllowed | drf.ParseError | drf.UnsupportedMediaType):
-            problem.code = kind.code
-        return problem
-    if isinstance(error, DjangoValidationError):
-        if hasattr(error, "error_dict"):
-            errors = [
-                {
-                    "pointer": "/" if name == "__all__" else f"/{name}",
-                    "detail": message,
-                    "code": item.code or "invalid",
-                }
-                for name, items in error.error_dict.items()
-                for item in items
-                for message in item.messages
-            ]
-        else:
-            errors = [{"pointer": "/", "detail": message, "code": "invalid"} for message in error.messages]
-        return Invalid(errors[0]["detail"] if len(errors) == 1 else "Some values are refused.", errors=errors)
-    if isinstance(error, Http404):
-        return NotFound()
-    if isinstance(error, PermissionDenied):
-        return Forbidden()
-    if isinstance(error, RequestDataTooBig):
-        return TooLarge("The body is larger than this address accepts.")
-    if isinstance(error, BadRequest):
-        return Invalid(str(error))
-    return None
-
-
 def problem_response(problem: Problem, request_id: str) -> HttpResponse:
     """The answer for a problem."""
     body = orjson.dumps(problem.body(request_id))
     return HttpResponse(
         body, status=problem.status, content_type="application/problem+json", headers=problem.headers or None
     )
-
-
-def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
-    """REST framework's hook; what is no problem goes on to the request middleware, which logs it."""
-    problem = as_problem(error)
-    if problem is None:
-        return None
-    return problem_response(problem, getattr(context["request"], "request_id", ""))

@@ -9,8 +9,10 @@ import structlog
 from django.http import HttpRequest, HttpResponse
 
 from shared_apps.core import health
+from shared_apps.core.api.admission import rate_headers
 from shared_apps.core.context import InstitutionContext
-from shared_apps.core.errors import InternalError, Invalid, NotFound, as_problem, problem_response
+from shared_apps.core.errors import InternalError, Invalid, NotFound, problem_response
+from shared_apps.core.problems import as_problem
 
 log = structlog.get_logger("lyceum.request")
 REQUEST_ID = re.compile(r"\A[A-Za-z0-9._-]{8,64}\Z")
@@ -49,6 +51,10 @@ class RequestMiddleware:
             if name not in headers:
                 headers[name] = value
         headers["X-Request-ID"] = request.request_id
+        admission = getattr(request, "admission", None)
+        if admission is not None:
+            for name, value in rate_headers(admission).items():
+                headers[name] = value
         if "Cache-Control" not in headers:
             headers["Cache-Control"] = "no-store"
         place = getattr(request, "institution", None)

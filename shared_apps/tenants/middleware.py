@@ -25,9 +25,7 @@ def gate(context: InstitutionContext, *, writes: bool) -> Problem | None:
         case State.SUSPENDED:
             return Forbidden("This institution is suspended; ask its administration.", code="suspended")
         case State.PROVISIONING:
-            return Unavailable(
-                "This institution is being set up.", code="provisioning", headers={"Retry-After": "10"}
-            )
+            return Unavailable("This institution is being set up.", code="provisioning", headers={"Retry-After": "10"})
         case _:
             return Gone("This institution is no longer served here.", code="archived")
 

@@ -8,46 +8,104 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Tenant',
+            name="Tenant",
             fields=[
-                ('id', models.UUIDField(default=shared_apps.core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('schema_name', models.CharField(default=shared_apps.tenants.models.new_schema_name, editable=False, max_length=20, unique=True)),
-                ('name', models.CharField(max_length=200)),
-                ('kind', models.CharField(choices=[(shared_apps.core.context.Kind['INSTITUTION'], shared_apps.core.context.Kind['INSTITUTION']), (shared_apps.core.context.Kind['OPERATOR'], shared_apps.core.context.Kind['OPERATOR'])], default=shared_apps.core.context.Kind['INSTITUTION'], max_length=20)),
-                ('state', models.CharField(choices=[(shared_apps.core.context.State['PROVISIONING'], shared_apps.core.context.State['PROVISIONING']), (shared_apps.core.context.State['ACTIVE'], shared_apps.core.context.State['ACTIVE']), (shared_apps.core.context.State['READ_ONLY'], shared_apps.core.context.State['READ_ONLY']), (shared_apps.core.context.State['SUSPENDED'], shared_apps.core.context.State['SUSPENDED']), (shared_apps.core.context.State['ARCHIVED'], shared_apps.core.context.State['ARCHIVED']), (shared_apps.core.context.State['DELETED'], shared_apps.core.context.State['DELETED'])], default=shared_apps.core.context.State['PROVISIONING'], max_length=20)),
-                ('state_reason', models.CharField(blank=True, max_length=300)),
-                ('state_changed_at', models.DateTimeField(auto_now_add=True)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=shared_apps.core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "schema_name",
+                    models.CharField(
+                        default=shared_apps.tenants.models.new_schema_name, editable=False, max_length=20, unique=True
+                    ),
+                ),
+                ("name", models.CharField(max_length=200)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            (
+                                shared_apps.core.context.Kind["INSTITUTION"],
+                                shared_apps.core.context.Kind["INSTITUTION"],
+                            ),
+                            (shared_apps.core.context.Kind["OPERATOR"], shared_apps.core.context.Kind["OPERATOR"]),
+                        ],
+                        default=shared_apps.core.context.Kind["INSTITUTION"],
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            (
+                                shared_apps.core.context.State["PROVISIONING"],
+                                shared_apps.core.context.State["PROVISIONING"],
+                            ),
+                            (shared_apps.core.context.State["ACTIVE"], shared_apps.core.context.State["ACTIVE"]),
+                            (shared_apps.core.context.State["READ_ONLY"], shared_apps.core.context.State["READ_ONLY"]),
+                            (shared_apps.core.context.State["SUSPENDED"], shared_apps.core.context.State["SUSPENDED"]),
+                            (shared_apps.core.context.State["ARCHIVED"], shared_apps.core.context.State["ARCHIVED"]),
+                            (shared_apps.core.context.State["DELETED"], shared_apps.core.context.State["DELETED"]),
+                        ],
+                        default=shared_apps.core.context.State["PROVISIONING"],
+                        max_length=20,
+                    ),
+                ),
+                ("state_reason", models.CharField(blank=True, max_length=300)),
+                ("state_changed_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'ordering': ('name',),
-                'default_permissions': (),
-                'constraints': [models.UniqueConstraint(condition=models.Q(('kind', shared_apps.core.context.Kind['OPERATOR'])), fields=('kind',), name='tenants_tenant_one_operator')],
+                "ordering": ("name",),
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("kind", shared_apps.core.context.Kind["OPERATOR"])),
+                        fields=("kind",),
+                        name="tenants_tenant_one_operator",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Domain',
+            name="Domain",
             fields=[
-                ('domain', models.CharField(db_index=True, max_length=253, unique=True)),
-                ('is_primary', models.BooleanField(db_index=True, default=True)),
-                ('id', models.UUIDField(default=shared_apps.core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('slug', models.CharField(blank=True, max_length=63)),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='domains', to='tenants.tenant')),
+                ("domain", models.CharField(db_index=True, max_length=253, unique=True)),
+                ("is_primary", models.BooleanField(db_index=True, default=True)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=shared_apps.core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("slug", models.CharField(blank=True, max_length=63)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="domains", to="tenants.tenant"
+                    ),
+                ),
             ],
             options={
-                'default_permissions': (),
-                'constraints': [models.UniqueConstraint(condition=models.Q(('slug', ''), _negated=True), fields=('slug',), name='tenants_domain_slug')],
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("slug", ""), _negated=True), fields=("slug",), name="tenants_domain_slug"
+                    )
+                ],
             },
         ),
     ]

@@ -1,0 +1,31 @@
+"""Everything under /api/v1/: the only place that knows the version, and which rooms are open on which kind of host."""
+
+from django.urls import URLPattern, URLResolver, include, path
+
+from shared_apps.core.api import ResourceViewSet
+from tenant_apps.academics import api as academics
+from tenant_apps.accounts import api as accounts
+from tenant_apps.communication import api as communication
+from tenant_apps.eventlog import api as eventlog
+from tenant_apps.school import api as school
+
+Room = dict[str, type[ResourceViewSet]]
+
+
+def room(prefix: str, routes: Room) -> list[URLPattern]:
+    """A room's resources under its prefix: `school/students/`, `school/students/<id>/` ..."""
+    return [pattern for plural, resource in routes.items() for pattern in resource.routes(f"{prefix}{plural}/")]
+
+
+everywhere: list[URLPattern | URLResolver] = [
+    path("auth/", include(accounts.auth_routes)),
+    *room("accounts/", accounts.routes),
+    *room("communication/", communication.routes),
+    *room("", eventlog.routes),
+]
+institution = [
+    *everywhere,
+    *room("school/", school.routes),
+    *room("academics/", academics.routes),
+]
+operator = everywhere

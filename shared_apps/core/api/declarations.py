@@ -1,0 +1,63 @@
+"""The words that a resource is declared with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from rest_framework.serializers import Serializer
+
+from shared_apps.core.permissions import Action
+
+
+class Filter(Enum):
+    """How a column may be filtered by query parameters."""
+
+    EXACT = ("exact", "in")
+    RANGE = ("exact", "gte", "lte", "gt", "lt")
+    CONTAINS = ("exact", "icontains", "istartswith")
+
+
+EXACT, RANGE, CONTAINS = Filter.EXACT, Filter.RANGE, Filter.CONTAINS
+
+
+class Narrowing(Enum):
+    """Values of `scopes` that are not a path."""
+
+    EVERYONE = "everyone"
+    REGISTERED = "registered"
+
+
+EVERYONE = Narrowing.EVERYONE
+"""Whoever holds the permission, in whatever scope, sees every row: reference data."""
+REGISTERED = Narrowing.REGISTERED
+"""A room has registered how this scope narrows the model (`registry.scope`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A named change of one record: POST .../{id}/<path>/."""
+
+    name: str
+    path: str
+    action: Action
+    body: type[Serializer] | None
+    answer: type[Serializer] | None
+    summary: str
+
+
+def verb(
+    *, action: str, body: type[Serializer] | None = None, answer: type[Serializer] | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare a method of a resource as a verb. It receives the locked record and the body's values.
+
+    Without `answer` the record itself, read again, is the answer.
+    """
+
+    def declare(method: Callable[..., Any]) -> Callable[..., Any]:
+        name = method.__name__
+        summary = (method.__doc__ or name.replace("_", " ").capitalize()).strip().splitlines()[0]
+        method.verb = Verb(name, name.replace("_", "-"), Action(action), body, answer, summary)  # type: ignore[attr-defined]
+        return method
+
+    return declare

@@ -1,0 +1,255 @@
+"""Query parameters of a list, read strictly: an unknown, repeated or unreadable one is 400, never ignored."""
+
+import base64
+import binascii
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from django.core.exceptions import ValidationError
+from django.db import models
+
+from shared_apps.core.api.declarations import Filter
+from shared_apps.core.errors import Invalid
+
+PAGE_SIZE = 50
+MOST_PAGE_SIZE = 200
+MOST_PAGES = 10_000
+MOST_SEARCH_WORDS = 8
+MOST_IN = 200
+MOST_TEXT = 300
+BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """One filter parameter: its name, the ORM lookup behind it and how its text becomes a value."""
+
+    name: str
+    path: str
+    kind: str
+    field: models.Field
+    parse: Callable[[str], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ListRequest:
+    """A list's parameters, checked and typed."""
+
+    filters: tuple[tuple[Lookup, Any], ...]
+    search: tuple[str, ...]
+    ordering: tuple[str, ...]
+    cursor: "Cursor | None"
+    page: int | None
+    page_size: int
+    count: bool
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in an ordered list: the ordering columns' values of the row that it stands after (or before)."""
+
+    backwards: bool
+    values: tuple[Any, ...]
+
+    def encode(self, ordering: tuple[str, ...]) -> str:
+        raw = orjson.dumps([",".join(ordering), int(self.backwards), *self.values], default=str)
+        return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def decode_cursor(text: str, ordering: tuple[str, ...], fields: list[models.Field]) -> Cursor:
+    """Raises Invalid for a cursor that is damaged or belongs to another ordering."""
+    try:
+        raw = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        signature, backwards, *values = raw
+        if signature != ",".join(ordering) or backwards not in (0, 1) or len(values) != len(fields):
+            raise ValueError
+        typed = tuple(
+            field.to_python(value) if value is not None else None for field, value in zip(fields, values, strict=True)
+        )
+        if any(value is None or (isinstance(value, str) and "\x00" in value) for value in typed):
+            raise ValueError
+    except (ValueError, TypeError, binascii.Error, ValidationError, OverflowError):
+        raise bad("cursor", "This cursor does not fit this list; start again without it.", "bad_cursor") from None
+    return Cursor(bool(backwards), typed)
+
+
+def bad(parameter: str, detail: str, code: str) -> Invalid:
+    return Invalid.at(f"?{parameter}", detail, code=code)
+
+
+def parser(field: models.Field) -> Callable[[str], Any]:
+    """How the text of a parameter becomes a value of the column."""
+    target = field.target_field if isinstance(field, models.ForeignKey) else field
+    if isinstance(target, models.BooleanField):
+        return _boolean
+    choices = {str(value): value for value, _ in target.flatchoices} if target.flatchoices else None
+
+    def parse(text: str) -> Any:
+        if choices is not None:
+            if text not in choices:
+                raise ValidationError(f"use one of {', '.join(sorted(choices))}")
+            return choices[text]
+        value = target.to_python(text)
+        if value is None:
+            raise ValidationError("a value is missing")
+        if isinstance(target, models.IntegerField):
+            target.run_validators(value)
+        if isinstance(value, str) and len(value) > MOST_TEXT:
+            raise ValidationError(f"use {MOST_TEXT} characters at most")
+        return value
+
+    return parse
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in BOOLEANS:
+        raise ValidationError("write true or false")
+    return BOOLEANS[text.lower()]
+
+
+def lookups(model: type[models.Model], declared: dict[str, Filter]) -> dict[str, Lookup]:
+    """Every filter parameter that a declaration stands for."""
+    found: dict[str, Lookup] = {}
+    for name, kinds in declared.items():
+        field = _resolve(model, name)
+        parse = parser(field)
+        for kind in kinds.value:
+            parameter = name if kind == "exact" else f"{name}__{kind}"
+            found[parameter] = Lookup(parameter, f"{name}__{kind}", kind, field, parse)
+        if field.null:
+            found[f"{name}__isnull"] = Lookup(f"{name}__isnull", f"{name}__isnull", "isnull", field, _boolean)
+    return found
+
+
+def _resolve(model: type[models.Model], path: str) -> models.Field:
+    field: Any = None
+    for part in path.split("__"):
+        field = model._meta.get_field(part)
+        model = field.related_model or model
+    return field
+
+
+def pairs(query_string: str) -> list[tuple[str, str]]:
+    """The parameters in their order. Raises Invalid for bytes that are not UTF-8, and for NUL characters."""
+    if not query_string:
+        return []
+    try:
+        found = parse_qsl(query_string, keep_blank_values=True, errors="strict", max_num_fields=100)
+    except (ValueError, UnicodeDecodeError):
+        raise Invalid("The query string cannot be read; encode it as UTF-8.", code="bad_query") from None
+    for name, value in found:
+        if "\x00" in value or "\x00" in name:
+            raise bad(name.replace("\x00", ""), "A parameter holds a NUL character.", "nul_character")
+    return found
+
+
+def refuse_unknown(found: Iterable[tuple[str, str]], known: Iterable[str]) -> None:
+    """Raises Invalid for the first parameter that the address does not know, with the nearest that it does."""
+    names = set(known)
+    seen = set()
+    for name, _ in found:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f" Did you mean {near[0]}?" if near else f" Known: {', '.join(sorted(names)) or 'none'}."
+            raise bad(name, f"There is no parameter {name[:60]!r} here.{hint}", "unknown_parameter")
+        if name in seen:
+            raise bad(name, f"The parameter {name} is given twice.", "repeated_parameter")
+        seen.add(name)
+
+
+class ListGrammar:
+    """The parameters that one resource's list understands."""
+
+    own = ("search", "ordering", "cursor", "page", "page_size", "count")
+
+    def __init__(
+        self,
+        model: type[models.Model],
+        *,
+        filters: dict[str, Filter],
+        searchable: bool,
+        ordering: tuple[str, ...],
+        orderable: tuple[str, ...],
+    ) -> None:
+        self.model = model
+        self.lookups = lookups(model, filters)
+        self.default_ordering = (*ordering, "id") if "id" not in {o.lstrip("-") for o in ordering} else ordering
+        self.orderable = tuple(dict.fromkeys((*(o.lstrip("-") for o in ordering), *orderable, "id")))
+        own = self.own if searchable else tuple(name for name in self.own if name != "search")
+        self.known = (*own, *self.lookups)
+
+    def read(self, query_string: str) -> ListRequest:
+        """The checked parameters. Raises Invalid at the first bad one."""
+        given = pairs(query_string)
+        refuse_unknown(given, self.known)
+        values = dict(given)
+        ordering = self._ordering(values.get("ordering"))
+        if "cursor" in values and "page" in values:
+            raise bad("page", "Use either cursor or page, not both.", "bad_page")
+        cursor = None
+        if "cursor" in values:
+            fields = [self.model._meta.get_field(name.lstrip("-")) for name in ordering]
+            cursor = decode_cursor(values["cursor"], ordering, fields)
+        page = self._number(values, "page", 1, MOST_PAGES) if "page" in values else None
+        size = self._number(values, "page_size", 1, MOST_PAGE_SIZE) if "page_size" in values else PAGE_SIZE
+        return ListRequest(
+            filters=tuple(
+                (lookup, self._value(lookup, values[n])) for n, lookup in self.lookups.items() if n in values
+            ),
+            search=self._search(values.get("search", "")),
+            ordering=ordering,
+            cursor=cursor,
+            page=page,
+            page_size=size,
+            count=self._flag(values, "count"),
+            pairs=tuple(pair for pair in given if pair[0] not in ("cursor", "page")),
+        )
+
+    def _ordering(self, text: str | None) -> tuple[str, ...]:
+        if text is None:
+            return self.default_ordering
+        names = tuple(text.split(","))
+        bare = [name.removeprefix("-") for name in names]
+        for name in bare:
+            if name not in self.orderable:
+                choices = ", ".join(self.orderable)
+                raise bad("ordering", f"Cannot order by {name[:60]!r}; use {choices} (- for falling).", "bad_ordering")
+        if len(set(bare)) != len(bare):
+            raise bad("ordering", "A column is named twice.", "bad_ordering")
+        return names if "id" in bare else (*names, "-id" if all(n.startswith("-") for n in names) else "id")
+
+    def _number(self, values: dict[str, str], name: str, least: int, most: int) -> int:
+        text = values[name]
+        if not (text.isascii() and text.isdigit() and len(text) < 9 and least <= int(text) <= most):
+            raise bad(name, f"{name} is a whole number from {least} to {most}.", f"bad_{name}")
+        return int(text)
+
+    def _flag(self, values: dict[str, str], name: str) -> bool:
+        if name not in values:
+            return False
+        if values[name].lower() not in BOOLEANS:
+            raise bad(name, f"{name} is true or false.", f"bad_{name}")
+        return BOOLEANS[values[name].lower()]
+
+    def _search(self, text: str) -> tuple[str, ...]:
+        words = tuple(text.split())
+        if len(words) > MOST_SEARCH_WORDS or len(text) > MOST_TEXT:
+            raise bad("search", f"Search for {MOST_SEARCH_WORDS} words at most.", "bad_search")
+        return words
+
+    def _value(self, lookup: Lookup, text: str) -> Any:
+        try:
+            if lookup.kind != "in":
+                return lookup.parse(text)
+            values = tuple(lookup.parse(part) for part in text.split(","))
+        except (ValidationError, ValueError, OverflowError) as error:
+            why = error.messages[0] if isinstance(error, ValidationError) else "it cannot be read"
+            raise bad(lookup.name, f"{lookup.name}={text[:60]!r} is refused: {why}", "bad_filter") from None
+        if len(values) > MOST_IN:
+            raise bad(lookup.name, f"List {MOST_IN} values at most.", "bad_filter")
+        return values

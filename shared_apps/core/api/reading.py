@@ -1,0 +1,277 @@
+"""The short way of reads: scope, filter and order in one compiled query whose rows PostgreSQL encodes as JSON."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+import orjson
+from django.db import connection, models
+from django.db.models import F, Func, Q, QuerySet, Value
+from django.db.models.lookups import GreaterThan, LessThan
+from django.http import HttpRequest
+
+from shared_apps.core.api.compiled import compile_query
+from shared_apps.core.api.declarations import EVERYONE, REGISTERED, Narrowing
+from shared_apps.core.api.querystring import Cursor, ListGrammar, ListRequest
+from shared_apps.core.permissions import Principal, Reach, Scope
+from shared_apps.core.registry import Viewer, registry
+
+Scopes = dict[Scope, "str | Narrowing"] | Narrowing
+
+
+class Row(Func):
+    """`(a, b, c)` for SQL's row comparison."""
+
+    function = ""
+    output_field = models.BooleanField()  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a principal may see of a resource: the shape of the narrowing and the values that it needs.
+
+    `kinds` holds (scope, whether it names one by id); empty kinds mean everything.
+    """
+
+    kinds: tuple[tuple[Scope, bool], ...]
+    values: tuple[Any, ...]
+    nothing: bool = False
+
+
+def today() -> date:
+    """The date on which dated scopes are judged."""
+    return datetime.now(UTC).date()
+
+
+def sight(principal: Principal, reaches: Sequence[Reach], scopes: Scopes) -> Sight:
+    """How far these reaches let the principal see. A scope that the resource does not declare shows nothing."""
+    if scopes is EVERYONE or any(reach.scope is Scope.INSTITUTION for reach in reaches):
+        return Sight((), ())
+    kinds: list[tuple[Scope, bool]] = []
+    values: list[Any] = [principal.user_id, today()]
+    for reach in reaches:
+        if isinstance(scopes, dict) and reach.scope in scopes:
+            kinds.append((reach.scope, reach.scope_id is not None))
+            if reach.scope_id is not None:
+                values.append(reach.scope_id)
+    if not kinds:
+        return Sight((), (), nothing=True)
+    return Sight(tuple(kinds), tuple(values))
+
+
+class Reader:
+    """Reads of one resource."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        queryset: QuerySet,
+        fields: tuple[str, ...],
+        scopes: Scopes,
+        grammar: ListGrammar,
+        search: tuple[str, ...],
+    ) -> None:
+        self.name, self.queryset, self.fields, self.scopes = name, queryset, fields, scopes
+        self.grammar, self.search = grammar, search
+        model = queryset.model
+        self.columns = [model._meta.get_field(field) for field in fields]
+        names = ", ".join(connection.ops.quote_name(field) for field in fields)
+        self._alias = f"r({names})"
+        texts = [c.name for c in self.columns if isinstance(c, models.DecimalField)]
+        if texts:  # row_to_json writes a numeric as a JSON number, which a client would read as a binary float
+            shown = ", ".join(
+                f"{connection.ops.quote_name(f)}{'::text' if f in texts else ''} AS {connection.ops.quote_name(f)}"
+                for f in fields
+            )
+            self._select = f"SELECT row_to_json(j)::text FROM (SELECT {shown} FROM ({{}}) AS {self._alias}) AS j"
+        else:
+            self._select = f"SELECT row_to_json(r)::text FROM ({{}}) AS {self._alias}"
+
+    def narrow(self, queryset: QuerySet, seen: Sight, values: Sequence[Any] | None = None) -> QuerySet:
+        """The rows of `queryset` within sight. `values` stand in for the sight's own (a compiled query's holes)."""
+        if seen.nothing:
+            return queryset.none()
+        if not seen.kinds:
+            return queryset
+        user_id, day, *ids = seen.values if values is None else values
+        remaining = iter(ids)
+        condition = Q()
+        for scope, named in seen.kinds:
+            scope_id: UUID | None = next(remaining) if named else None
+            condition |= self._condition(scope, Viewer(user_id=user_id, scope_id=scope_id, today=day))
+        return queryset.filter(condition)
+
+    def _condition(self, scope: Scope, viewer: Viewer) -> Q:
+        path = self.scopes[scope] if isinstance(self.scopes, dict) else None
+        if path is REGISTERED:
+            return registry.scopes[self.queryset.model, scope](viewer)
+        value = viewer.user_id if scope in (Scope.SELF, Scope.OWN_CHILDREN) else viewer.scope_id
+        if value is None:
+            return Q(pk__in=[])
+        return Q(**{str(path): value})
+
+    def one(self, seen: Sight, key: UUID) -> bytes | None:
+        """The record as JSON, None when there is none within sight."""
+
+        def build(values: Sequence[Any]) -> QuerySet:
+            narrowed = self.narrow(self.queryset, seen, values[1:])
+            return narrowed.filter(pk=values[0]).order_by().values_list(*self._attnames)
+
+        if seen.nothing:
+            return None
+        rows = self._run(("one", seen.kinds), build, (key, *seen.values))
+        return rows[0][0].encode() if rows else None
+
+    @property
+    def _attnames(self) -> list[str]:
+        return [column.attname for column in self.columns]
+
+    def many(self, seen: Sight, asked: ListRequest, request: HttpRequest) -> bytes:
+        """The list's answer: {"next", "previous", "results"} and, when asked, "count"."""
+        backwards = asked.cursor is not None and asked.cursor.backwards
+        tail, tail_values = "LIMIT %s", [asked.page_size + 1]
+        if asked.page is not None:
+            tail, tail_values = "LIMIT %s OFFSET %s", [asked.page_size + 1, (asked.page - 1) * asked.page_size]
+        shape = (
+            "many", seen.kinds, tuple((lk.name, _arity(lk.kind, value)) for lk, value in asked.filters),
+            len(asked.search), asked.ordering, backwards, asked.cursor is not None, tail,
+        )  # fmt: skip
+        values = [*seen.values, *_flat(asked), *(asked.cursor.values if asked.cursor else ())]
+
+        def build(given: Sequence[Any]) -> QuerySet:
+            queryset, rest = self._filtered(seen, asked, given)
+            if asked.cursor is not None:
+                queryset = queryset.filter(self._beyond(asked.ordering, backwards, rest))
+            order = [_flip(name) for name in asked.ordering] if backwards else asked.ordering
+            return queryset.order_by(*order).values_list(*self._attnames)
+
+        rows = [] if seen.nothing else [row[0] for row in self._run(shape, build, values, tail, tail_values)]
+        more = len(rows) > asked.page_size
+        rows = rows[: asked.page_size]
+        if backwards:
+            rows.reverse()
+        forward, back = self._links(asked, rows, more, backwards, request)
+        parts = [b'{"next":', orjson.dumps(forward), b',"previous":', orjson.dumps(back)]
+        if asked.count:
+            parts += [b',"count":', str(self.count(seen, asked)).encode()]
+        return b"".join((*parts, b',"results":[', ",".join(rows).encode(), b"]}"))
+
+    def count(self, seen: Sight, asked: ListRequest) -> int:
+        """How many rows the filters let through, within sight."""
+        if seen.nothing:
+            return 0
+        shape = (
+            "count",
+            seen.kinds,
+            tuple((lk.name, _arity(lk.kind, v)) for lk, v in asked.filters),
+            len(asked.search),
+        )
+
+        def build(given: Sequence[Any]) -> QuerySet:
+            return self._filtered(seen, asked, given)[0].order_by().values_list("pk")
+
+        query = compile_query((self.name, *shape), build, [*seen.values, *_flat(asked)])
+        if query is None:
+            return 0
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT count(*) FROM ({query[0]}) AS r", query[1])  # noqa: S608
+            return int(cursor.fetchone()[0])
+
+    def _filtered(self, seen: Sight, asked: ListRequest, given: Sequence[Any]) -> tuple[QuerySet, Sequence[Any]]:
+        """The narrowed and filtered queryset, and the values that are left over for the cursor."""
+        cut = len(seen.values)
+        queryset = self.narrow(self.queryset, seen, given[:cut])
+        for lookup, value in asked.filters:
+            arity = _arity(lookup.kind, value)
+            if isinstance(arity, bool):
+                queryset = queryset.filter(**{lookup.path: arity})
+                continue
+            taken, cut = given[cut : cut + arity], cut + arity
+            queryset = queryset.filter(**{lookup.path: list(taken) if lookup.kind == "in" else taken[0]})
+        for word in given[cut : cut + len(asked.search)]:
+            matches = Q()
+            for column in self.search:
+                matches |= Q(**{f"{column}__icontains": word})
+            queryset = queryset.filter(matches)
+        return queryset, given[cut + len(asked.search) :]
+
+    def _beyond(self, ordering: tuple[str, ...], backwards: bool, values: Sequence[Any]) -> Any:
+        """Rows after (or before) the cursor's: one row comparison where all columns run one way, which an index can
+        answer; else the same spelled out."""
+        names = [name.removeprefix("-") for name in ordering]
+        falling = [name.startswith("-") != backwards for name in ordering]
+        fields = [self.queryset.model._meta.get_field(name) for name in names]
+        marks = [Value(v, output_field=_plain(field)) for v, field in zip(values, fields, strict=True)]
+        if len(set(falling)) == 1:
+            compare = LessThan if falling[0] else GreaterThan
+            return compare(Row(*(F(name) for name in names)), Row(*marks))
+        condition, equal = Q(), Q()
+        for name, down, mark in zip(names, falling, marks, strict=True):
+            condition |= equal & Q(**{f"{name}__{'lt' if down else 'gt'}": mark})
+            equal &= Q(**{name: mark})
+        return condition
+
+    def _run(
+        self, shape: Hashable, build: Any, values: Sequence[Any], tail: str = "", tail_values: Sequence[Any] = ()
+    ) -> list[tuple[str]]:
+        query = compile_query((self.name, shape), build, values)
+        if query is None:
+            return []
+        sql, parameters = query
+        with connection.cursor() as cursor:
+            cursor.execute(self._select.format(f"{sql} {tail}"), [*parameters, *tail_values])
+            return cursor.fetchall()
+
+    def _links(
+        self, asked: ListRequest, rows: list[str], more: bool, backwards: bool, request: HttpRequest
+    ) -> tuple[str | None, str | None]:
+        if asked.page is not None:
+            forward = self._link(request, asked, ("page", str(asked.page + 1))) if more else None
+            back = self._link(request, asked, ("page", str(asked.page - 1))) if asked.page > 1 else None
+            return forward, back
+        if not rows:
+            return None, None
+        has_next = more or backwards
+        has_previous = more if backwards else asked.cursor is not None
+        forward = self._link(request, asked, self._mark(asked, rows[-1], False)) if has_next else None
+        back = self._link(request, asked, self._mark(asked, rows[0], True)) if has_previous else None
+        return forward, back
+
+    def _mark(self, asked: ListRequest, row: str, backwards: bool) -> tuple[str, str]:
+        record = orjson.loads(row)
+        values = tuple(record[name.removeprefix("-")] for name in asked.ordering)
+        return "cursor", Cursor(backwards, values).encode(asked.ordering)
+
+    def _link(self, request: HttpRequest, asked: ListRequest, extra: tuple[str, str]) -> str:
+        scheme = "https" if request.is_secure() else "http"
+        host = request.META.get("HTTP_HOST", "")
+        return f"{scheme}://{host}{request.path}?{urlencode([*asked.pairs, extra])}"
+
+
+def _plain(field: models.Field) -> models.Field:
+    return field.target_field if isinstance(field, models.ForeignKey) else field
+
+
+def _flip(name: str) -> str:
+    return name.removeprefix("-") if name.startswith("-") else f"-{name}"
+
+
+def _arity(kind: str, value: Any) -> int | bool:
+    """How many holes a filter's value takes; a boolean takes none and is part of the shape."""
+    if isinstance(value, bool):
+        return value
+    return len(value) if kind == "in" else 1
+
+
+def _flat(asked: ListRequest) -> list[Any]:
+    flat: list[Any] = []
+    for lookup, value in asked.filters:
+        if lookup.kind == "in":
+            flat += value
+        elif not isinstance(value, bool):
+            flat.append(value)
+    return [*flat, *asked.search]

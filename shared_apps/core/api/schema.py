@@ -1,0 +1,271 @@
+"""OpenAPI 3.1 from the declarations: parameters, bodies, answers, an example and the problem answers of each operation.
+
+Component names carry the room (`SchoolStudent`): two rooms' `Session` would otherwise merge into one.
+"""
+
+from datetime import date, datetime
+from typing import Any
+
+from django.db import models
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, inline_serializer
+from rest_framework import serializers
+
+from shared_apps.core.api.querystring import MOST_PAGE_SIZE, MOST_PAGES, PAGE_SIZE
+from shared_apps.core.api.resources import ResourceViewSet
+
+EXAMPLE_ID = "019a9f3e-5c1b-7d2e-8f40-1a2b3c4d5e6f"
+KIND_TEXT = {
+    "exact": "Equal to the value.",
+    "in": "One of the values, separated by commas.",
+    "gte": "At or after the value.",
+    "lte": "At or before the value.",
+    "gt": "After the value.",
+    "lt": "Before the value.",
+    "icontains": "Contains the text, whatever its case.",
+    "istartswith": "Begins with the text, whatever its case.",
+    "isnull": "true: has no value; false: has one.",
+}
+VERBS = {
+    "list": "List",
+    "retrieve": "Read",
+    "create": "Add",
+    "replace": "Replace",
+    "change": "Change",
+    "remove_record": "Delete",
+}
+
+
+class Schema(AutoSchema):
+    """Describes resources from their declaration, other views from their `extend_schema`."""
+
+    view: Any
+
+    @property
+    def _resource(self) -> ResourceViewSet | None:
+        return self.view if isinstance(self.view, ResourceViewSet) else None
+
+    def get_tags(self) -> list[str]:
+        parts = self.path.removeprefix("/api/v1/").strip("/").split("/")
+        return [parts[0] or "platform"]
+
+    def get_operation_id(self) -> str:
+        resource = self._resource
+        if resource is None:
+            return super().get_operation_id()
+        parts = [p for p in self.path.removeprefix("/api/v1/").strip("/").split("/") if not p.startswith("{")]
+        action = resource.action if resource.verb_name is None else None
+        return "_".join([*parts, action.removesuffix("_record")] if action else parts).replace("-", "_")
+
+    def get_summary(self) -> str | None:
+        resource = self._resource
+        if resource is None:
+            return super().get_summary()
+        if resource.verb_name:
+            return resource.verbs[resource.verb_name].summary
+        meta = resource.queryset.model._meta
+        noun = meta.verbose_name_plural if resource.action == "list" else f"one of the {meta.verbose_name_plural}"
+        return f"{VERBS[resource.action]} {noun}"
+
+    def get_description(self) -> str:
+        resource = self._resource
+        if resource is None:
+            return super().get_description()
+        text = (type(resource).__doc__ or "").strip()
+        needed = (
+            resource.permission.code("view")
+            if resource.action in ("list", "retrieve")
+            else resource.needed_permission()
+        )
+        return f"{text}\n\nNeeds the permission `{needed}`; shows what lies within the scope that it was granted in."
+
+    def get_override_parameters(self) -> list[Any]:
+        resource = self._resource
+        if resource is None:
+            return []
+        if "{id}" in self.path:
+            return [OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="The record's id.")]
+        return _list_parameters(resource) if resource.action == "list" else []
+
+    def get_filter_backends(self) -> list[Any]:
+        return []
+
+    def _is_list_view(self, serializer: Any = None) -> bool:
+        return False if self._resource is not None else super()._is_list_view(serializer)
+
+    def get_request_serializer(self) -> Any:
+        resource = self._resource
+        if resource is None:
+            return super().get_request_serializer()
+        if resource.verb_name:
+            return resource.verbs[resource.verb_name].body
+        return resource.serializer_class if resource.action in ("create", "replace", "change") else None
+
+    def get_response_serializers(self) -> Any:
+        resource = self._resource
+        if resource is None:
+            return super().get_response_serializers()
+        name = resource.serializer_class.__name__.removesuffix("Serializer")
+        example = record_example(resource)
+        if resource.verb_name:
+            answer = resource.verbs[resource.verb_name].answer
+            if answer is not None:
+                return {200: OpenApiResponse(answer, description="Done.")}
+        match resource.action:
+            case "list":
+                envelope = inline_serializer(
+                    f"{name}List",
+                    {
+                        "next": serializers.URLField(allow_null=True),
+                        "previous": serializers.URLField(allow_null=True),
+                        "count": serializers.IntegerField(required=False, help_text="Only with ?count=true."),
+                        "results": resource.serializer_class(many=True),
+                    },
+                )
+                value = {"next": None, "previous": None, "results": [example]}
+                return {200: _answer(envelope, value, "The rows within your scope.")}
+            case "remove_record":
+                return {204: OpenApiResponse(description="Deleted.")}
+            case "create":
+                return {201: _answer(resource.serializer_class, example, "Added.")}
+            case _:
+                return {200: _answer(resource.serializer_class, example, "The record as it now stands.")}
+
+    def get_examples(self) -> list[OpenApiExample]:
+        resource = self._resource
+        if resource is None or resource.action not in ("create", "replace", "change"):
+            return super().get_examples()
+        fixed = set(resource.serializer_class.Meta.read_only_fields)
+        value = {name: v for name, v in record_example(resource).items() if name not in fixed}
+        return [OpenApiExample("Example", value=value, request_only=True)]
+
+
+def _answer(serializer: Any, value: Any, description: str) -> OpenApiResponse:
+    example = OpenApiExample("Example", value=value, response_only=True)
+    return OpenApiResponse(serializer, description=description, examples=[example])
+
+
+def _list_parameters(resource: ResourceViewSet) -> list[OpenApiParameter]:
+    grammar = type(resource).reader().grammar
+    texts = {
+        "search": "Words that must all occur in " + ", ".join(resource.search) + ".",
+        "ordering": "Columns to order by, separated by commas, - for falling: " + ", ".join(grammar.orderable) + ".",
+        "cursor": "Where the next or previous page begins; take it from `next` or `previous`.",
+        "page": f"A page by number, from 1 to {MOST_PAGES}, instead of a cursor.",
+        "page_size": f"Rows on a page, from 1 to {MOST_PAGE_SIZE}; {PAGE_SIZE} unless told.",
+        "count": "true: also count all rows.",
+    }
+    kinds = {"page": OpenApiTypes.INT, "page_size": OpenApiTypes.INT, "count": OpenApiTypes.BOOL}
+    found = [
+        OpenApiParameter(name, kinds.get(name, OpenApiTypes.STR), description=texts[name])
+        for name in grammar.known
+        if name in texts
+    ]
+    for lookup in grammar.lookups.values():
+        kind = OpenApiTypes.BOOL if lookup.kind == "isnull" else _type(lookup.field, lookup.kind)
+        found.append(OpenApiParameter(lookup.name, kind, description=KIND_TEXT[lookup.kind]))
+    return found
+
+
+def _type(field: models.Field, kind: str) -> Any:
+    if kind == "in":
+        return OpenApiTypes.STR
+    match field:
+        case models.ForeignKey() | models.UUIDField():
+            return OpenApiTypes.UUID
+        case models.DateTimeField():
+            return OpenApiTypes.DATETIME
+        case models.DateField():
+            return OpenApiTypes.DATE
+        case models.BooleanField():
+            return OpenApiTypes.BOOL
+        case models.IntegerField():
+            return OpenApiTypes.INT
+        case _:
+            return OpenApiTypes.STR
+
+
+def record_example(resource: ResourceViewSet) -> dict[str, Any]:
+    """A record as the API shows it, from the declaration's own example where it has one."""
+    model = resource.queryset.model
+    return {name: resource.example.get(name, _value(model._meta.get_field(name))) for name in resource.all_fields}
+
+
+def _value(field: Any) -> Any:
+    if field.flatchoices:
+        return field.flatchoices[0][0]
+    match field:
+        case models.ForeignKey() | models.UUIDField():
+            return EXAMPLE_ID
+        case models.DateTimeField():
+            return datetime(2026, 9, 1, 8, 0).isoformat() + "+00:00"
+        case models.DateField():
+            return date(2026, 9, 1).isoformat()
+        case models.BooleanField():
+            return True
+        case models.IntegerField():
+            return 1
+        case models.EmailField():
+            return "amelie@lumiere.test"
+        case models.DecimalField():
+            return "12.50"
+        case models.JSONField():
+            return {}
+        case _:
+            return "Text" if not field.null else None
+
+
+PROBLEM = {
+    "type": "object",
+    "description": "A refusal (RFC 9457): what, where and how to mend it.",
+    "required": ["type", "title", "status", "detail", "code", "request_id", "errors"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string"},
+        "request_id": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["pointer", "detail", "code"],
+                "properties": {name: {"type": "string"} for name in ("pointer", "detail", "code")},
+            },
+        },
+    },
+}
+REFUSALS = {
+    "400": ("invalid", "Bad request", "A value, a parameter or the body is refused; `errors` says where."),
+    "401": ("unauthenticated", "Sign in first", "No valid access token."),
+    "403": ("permission_missing", "Not allowed", "No role of yours includes the permission."),
+    "404": ("not_found", "Not found", "No such record within your scope."),
+    "405": ("method_not_allowed", "Method not allowed", "This address does not know the method."),
+    "406": ("not_acceptable", "Not acceptable", "Only JSON is served."),
+    "409": ("conflict", "Conflict", "Another record is in the way."),
+    "413": ("too_large", "Too large", "The body is larger than this address accepts."),
+    "415": ("unsupported_media_type", "Unsupported media type", "Send application/json."),
+    "429": ("rate_limited", "Too many requests", "The limit is used up; Retry-After says for how long."),
+    "503": ("unavailable", "Unavailable for the moment", "Try again; Retry-After says when."),
+}
+WITH_BODY = ("409", "413", "415")
+
+
+def add_problems(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """drf-spectacular's last hook: every operation documents its refusals."""
+    result.setdefault("components", {}).setdefault("schemas", {})["Problem"] = PROBLEM
+    for path, methods in result["paths"].items():
+        for method, operation in methods.items():
+            for status, (code, title, detail) in REFUSALS.items():
+                if (status in WITH_BODY and method == "get") or (status == "404" and "{" not in path):
+                    continue
+                body = {
+                    "type": f"/problems/{code}", "title": title, "status": int(status), "detail": detail, "code": code,
+                    "request_id": "5f0c1d7f8a2b4c6d", "errors": [],
+                }  # fmt: skip
+                content = {"schema": {"$ref": "#/components/schemas/Problem"}, "example": body}
+                answer = {"description": detail, "content": {"application/problem+json": content}}
+                operation["responses"].setdefault(status, answer)
+    return result

@@ -1,0 +1,89 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.table import Table
+
+from shared_apps.core.context import State
+from shared_apps.core.errors import Problem
+from shared_apps.core.registry import NewInstitution
+from shared_apps.tenants.models import Tenant
+from shared_apps.tenants.services import change_state, create_institution, find_tenant
+
+
+class Command(BaseCommand):
+    help = "Institutions: create, list, show, suspend, resume."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="create|list|show|suspend|resume")
+        create = verbs.add_parser("create", help="Make an institution with its own schema and host.")
+        create.add_argument("slug", help="First label of its host: greenwood -> greenwood.<platform domain>.")
+        create.add_argument("name")
+        create.add_argument(
+            "--admin-email", default="", help="First administrator; set the password with set_password."
+        )
+        create.add_argument("--language", default="en")
+        create.add_argument("--currency", default="USD", help="ISO 4217, three letters.")
+        create.add_argument("--time-zone", default="UTC", help="IANA name, such as Europe/Paris.")
+        verbs.add_parser("list", help="Every institution and its state.")
+        show = verbs.add_parser("show", help="One institution.")
+        suspend = verbs.add_parser("suspend", help="Stop serving an institution; nothing of it is lost.")
+        suspend.add_argument("--reason", required=True, help="Shown to operators.")
+        suspend.add_argument("--read-only", action="store_true", help="Keep serving reads.")
+        resume = verbs.add_parser("resume", help="Serve a suspended or read-only institution again.")
+        for named in (show, suspend, resume):
+            named.add_argument("slug", help="Slug or host.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            getattr(self, f"_{options['verb']}")(options)
+        except Problem as problem:
+            raise CommandError(problem.detail) from None
+
+    def _create(self, options: dict[str, Any]) -> None:
+        tenant = create_institution(
+            new=NewInstitution(
+                name=options["name"],
+                slug=options["slug"],
+                admin_email=options["admin_email"],
+                language=options["language"],
+                currency=options["currency"],
+                time_zone=options["time_zone"],
+            )
+        )
+        self.stdout.write(f"{tenant.name} is active at {tenant.primary_domain.domain} (id {tenant.pk}).")
+
+    def _list(self, options: dict[str, Any]) -> None:
+        table = Table("slug", "name", "host", "state", "since")
+        for tenant in Tenant.objects.prefetch_related("domains").order_by("name", "id"):
+            domain = tenant.primary_domain
+            since = tenant.state_changed_at.strftime("%Y-%m-%d %H:%M UTC")
+            table.add_row(domain.slug, tenant.name, domain.domain, tenant.state, since)
+        Console(file=self.stdout._out).print(table)
+
+    def _show(self, options: dict[str, Any]) -> None:
+        tenant = find_tenant(options["slug"])
+        rows = {
+            "id": str(tenant.pk),
+            "name": tenant.name,
+            "kind": tenant.kind,
+            "state": tenant.state,
+            "reason": tenant.state_reason,
+            "since": tenant.state_changed_at.isoformat(timespec="seconds"),
+            "schema": tenant.schema_name,
+            "hosts": ", ".join(domain.domain for domain in tenant.domains.all()),
+            "created": tenant.created_at.isoformat(timespec="seconds"),
+        }
+        for name, value in rows.items():
+            self.stdout.write(f"{name:8} {value}")
+
+    def _suspend(self, options: dict[str, Any]) -> None:
+        to = State.READ_ONLY if options["read_only"] else State.SUSPENDED
+        self._move(options["slug"], to, options["reason"])
+
+    def _resume(self, options: dict[str, Any]) -> None:
+        self._move(options["slug"], State.ACTIVE, "")
+
+    def _move(self, slug: str, to: State, reason: str) -> None:
+        tenant = change_state(tenant=find_tenant(slug), to=to, reason=reason)
+        self.stdout.write(f"{tenant.name} is {tenant.state}.")
