@@ -1,4 +1,4 @@
-"""How the scope "own children" narrows this room's tables."""
+"""How one's own children, and for guardians the campus, narrow this room's tables."""
 
 from django.db.models import Q, QuerySet
 
@@ -18,9 +18,15 @@ def own_links(viewer: Viewer) -> "QuerySet[StudentGuardian]":
     return links.values("pk")
 
 
+def guardians_on_campus(viewer: Viewer) -> "QuerySet[StudentGuardian]":
+    """Keys of the guardians of a campus's students."""
+    return StudentGuardian.objects.filter(student__campus=viewer.scope_id).values("guardian")
+
+
 def register() -> None:
     registry.scope(Student, Scope.OWN_CHILDREN, lambda viewer: Q(pk__in=own_children(viewer)))
     registry.scope(StudentStatus, Scope.OWN_CHILDREN, lambda viewer: Q(student__in=own_children(viewer)))
     # Of guardians only oneself: the other parent's telephone number is nobody else's business.
     registry.scope(StudentGuardian, Scope.OWN_CHILDREN, lambda viewer: Q(pk__in=own_links(viewer)))
     registry.scope(Guardian, Scope.OWN_CHILDREN, lambda viewer: Q(user=viewer.user_id))
+    registry.scope(Guardian, Scope.CAMPUS, lambda viewer: Q(pk__in=guardians_on_campus(viewer)))

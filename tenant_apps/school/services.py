@@ -99,6 +99,8 @@ def save_term(*, term: Term, values: dict[str, Any]) -> Term:
         setattr(term, name, value)
     if term.academic_year_id is not None:
         AcademicYear.objects.select_for_update().filter(pk=term.academic_year_id).first()
-    term.full_clean()
-    term.save()
+    if term._state.adding:
+        term.save(force_insert=True)
+    else:
+        term.save(update_fields=[*values, "updated_at"])
     return term
