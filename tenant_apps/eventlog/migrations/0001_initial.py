@@ -3,9 +3,10 @@
 import django.core.serializers.json
 import django.db.models.deletion
 import django.utils.timezone
-import shared_apps.core.ids
 from django.conf import settings
 from django.db import migrations, models
+
+import shared_apps.core.ids
 
 
 class Migration(migrations.Migration):

@@ -1,0 +1,63 @@
+"""The Celery app: `celery -A tasks.app:app worker`, `celery -A tasks.app:app beat`."""
+
+import os
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from celery import Celery
+from kombu.utils.uuid import uuid
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "platform_config.settings.local")
+
+from django.conf import settings
+
+from tasks.base import TenantTask, header_for
+from tasks.schedule import SCHEDULE
+
+WORKER_MEMORY = 350_000  # KiB; a child that has grown past it is replaced after its task
+BEFORE_REDELIVERY = 120  # seconds: a task is ended so much earlier than the broker would hand it to another worker
+
+
+def broker_url(redis_url: str) -> str:
+    """`unix:///path?db=0` as kombu writes it, `redis+socket:///path?virtual_host=0`; other addresses as they are."""
+    parts = urlsplit(redis_url)
+    if parts.scheme != "unix":
+        return redis_url
+    number = parse_qs(parts.query).get("db", ["0"])[0]
+    return f"redis+socket://{parts.path}?virtual_host={number}"
+
+
+class LyceumCelery(Celery):
+    """Puts the institution's header on every message, whichever way it is sent: delay, retry, canvas, by name."""
+
+    def send_task(self, name: str, *args: Any, **options: Any) -> Any:
+        options["task_id"] = options.get("task_id") or uuid()
+        header = header_for(self.tasks.get(name), name, options["task_id"])
+        options["headers"] = {**(options.get("headers") or {}), **header}
+        return super().send_task(name, *args, **options)
+
+
+app = LyceumCelery("lyceum", task_cls=TenantTask)
+app.conf.update(
+    broker_url=broker_url(settings.REDIS_URL),
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={"visibility_timeout": settings.LONGEST_TASK_SECONDS},
+    task_time_limit=settings.LONGEST_TASK_SECONDS - BEFORE_REDELIVERY,
+    # The broker may lose or repeat a message whatever is set here (measured): jobs are claimed once and swept.
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    worker_prefetch_multiplier=1,
+    worker_max_memory_per_child=WORKER_MEMORY,
+    worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
+    task_ignore_result=True,
+    result_expires=None,
+    accept_content=["json"],
+    task_serializer="json",
+    timezone="UTC",
+    enable_utc=True,
+    beat_scheduler="tasks.beat:LeaderScheduler",
+    beat_schedule=SCHEDULE,
+    imports=("tasks.periodic",),
+)
+app.autodiscover_tasks()

@@ -1,0 +1,46 @@
+"""The tasks of the schedule, and the fan-out from the platform to the institutions."""
+
+from datetime import timedelta
+from typing import Any
+
+from celery import Task
+from django.utils import timezone
+
+from shared_apps.core.context import State, institution
+from shared_apps.tenants.models import Tenant
+from tasks import relay
+from tasks.app import app
+from tenant_apps.accounts.models import Session
+from tenant_apps.eventlog import services as eventlog
+
+EVENTS_KEPT = timedelta(days=30)
+MESSAGES_KEPT = timedelta(days=7)  # as long as an effect's key keeps a second one away
+
+
+@app.task(name="platform.sweep", platform=True)
+def sweep() -> None:
+    """Carry out due outbox messages and take care of orphaned jobs, as the relay does."""
+    relay.sweep()
+
+
+@app.task(name="platform.purge", platform=True)
+def purge() -> None:
+    """Send every live institution its purge."""
+    to_each_institution(purge_institution)
+
+
+@app.task(name="platform.purge_institution")
+def purge_institution() -> None:
+    """Forget expired sessions with their refresh tokens, old stream events, finished outbox messages."""
+    now = timezone.now()
+    Session.objects.filter(expires_at__lt=now).delete()
+    eventlog.purge(events_before=now - EVENTS_KEPT, messages_before=now - MESSAGES_KEPT)
+
+
+def to_each_institution(task: Task, *args: Any) -> int:
+    """Send a task to each active institution, one message each; how many there were. Runs on the platform."""
+    tenants = list(Tenant.objects.filter(state=State.ACTIVE).prefetch_related("domains"))
+    for tenant in tenants:
+        with institution(tenant.context):
+            task.delay(*args)
+    return len(tenants)

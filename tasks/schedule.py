@@ -1,0 +1,26 @@
+"""What the platform does by the clock (UTC). django-celery-beat keeps it in the public schema; this table is the truth.
+
+Every task here may run twice or late without harm. `expires`: a message older than that (in seconds) is dropped, so a
+worker that was down doesn't do the same sweep a hundred times.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from celery.schedules import crontab
+
+PREFIX = "platform."  # of all names here; stored entries with this prefix that the table lacks are removed
+
+SCHEDULE: dict[str, dict[str, Any]] = {
+    # The relay does the same every few seconds; this is for the day on which no relay runs.
+    "platform.sweep": {
+        "task": "platform.sweep",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 50},
+    },
+    "platform.purge": {
+        "task": "platform.purge",
+        "schedule": crontab(hour=3, minute=20),
+        "options": {"expires": 3600},
+    },
+}
