@@ -12,9 +12,10 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
-from tenant_apps.interop.oneroster.findings import Code, Severity, quoted
+from tenant_apps.interop.oneroster.findings import Code, Detail, Severity, quoted
 
 TEXT_LIMIT = 255  # characters; the standard's least for identifiers, and what one line on a screen can show
 LIST_LIMIT = 1024
@@ -29,8 +30,8 @@ DIGITS = re.compile(r"[0-9]{4}")
 class CellRefused(Exception):
     """A cell that can't be taken. A warning carries the `value` that stands in for it."""
 
-    def __init__(self, code: Code, detail: str, *, severity: Severity = "error", value: object = None) -> None:
-        super().__init__(detail)
+    def __init__(self, code: Code, detail: Detail, *, severity: Severity = "error", value: object = None) -> None:
+        super().__init__(code)
         self.code = code
         self.detail = detail
         self.severity = severity
@@ -43,7 +44,7 @@ class Fault(NamedTuple):
     at: int
     severity: Severity
     code: Code
-    detail: str
+    detail: Detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +137,14 @@ class Choice(Kind):
     def parse(self, text: str) -> str:
         if text in self.values or (self.extensible and EXTENSION.fullmatch(text)):
             return text
+        raise CellRefused(Code.BAD_ENUM, partial(self.advice, text))
+
+    def advice(self, text: str) -> str:
         meant = nearest(text, self.values)
         hint = f'Did you mean "{meant}"? ' if meant else ""
         more = ", or ext:<name> for one of your own" if self.extensible else ""
-        raise CellRefused(
-            Code.BAD_ENUM,
-            f"{quoted(text)} is not a value of this column. {hint}Write one of {', '.join(sorted(self.values))}{more}.",
+        return (
+            f"{quoted(text)} is not a value of this column. {hint}Write one of {', '.join(sorted(self.values))}{more}."
         )
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 Severity = Literal["error", "warning"]
+
+# A sentence, or what makes it: looking for the word that was meant is too slow to do for findings nobody will see.
+Detail = str | Callable[[], str]
 
 
 class Code(StrEnum):
@@ -129,7 +133,7 @@ class FindingLog:
         self,
         severity: Severity,
         code: Code,
-        detail: str,
+        detail: Detail,
         *,
         file: str | None = None,
         line: int | None = None,
@@ -138,7 +142,7 @@ class FindingLog:
         self._counts[severity] += 1
         kept = self._kept[severity].setdefault((file, code), [])
         if len(kept) < self._keep:
-            kept.append(Finding(severity, file, line, column, code, detail))
+            kept.append(Finding(severity, file, line, column, code, detail if isinstance(detail, str) else detail()))
 
     def error(
         self,

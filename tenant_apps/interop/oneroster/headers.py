@@ -14,10 +14,19 @@ from tenant_apps.interop.oneroster.findings import Code, FindingLog, quoted
 from tenant_apps.interop.oneroster.layout import LEADING_HEADERS, FileLayout
 
 EXTENSION_PREFIX = "metadata."
+COLUMN_LIMIT = 200  # the longest file of the standard has 22
 
 
 def match_header(found: Sequence[str], layout: FileLayout[Any], log: FindingLog) -> dict[str, int] | None:
     """Where each header of the standard stands in the file; None when the rows can't be read."""
+    if len(found) > COLUMN_LIMIT:
+        log.error(
+            Code.MALFORMED_CSV,
+            f"The header has {len(found)} columns; at most {COLUMN_LIMIT} are read: check its quotation marks.",
+            file=layout.file,
+            line=1,
+        )
+        return None
     if len(found) == 1 and any(sign in found[0] for sign in ";\t|"):
         log.error(
             Code.MALFORMED_CSV,

@@ -17,6 +17,7 @@ VERSIONS = frozenset({"1.2", "1.2.0", "1.2.1"})
 SOURCE_PROPERTIES = ("source.systemName", "source.systemCode")
 FILE_PROPERTIES = {f"file.{file.removesuffix('.csv')}": file for file in STANDARD_FILES}
 PROPERTIES = (MANIFEST_VERSION, VERSION, *FILE_PROPERTIES, *SOURCE_PROPERTIES)
+ROW_LIMIT = 500
 MODES = ("absent", "bulk", "delta")
 
 
@@ -82,7 +83,13 @@ def read_properties(package: Package, log: FindingLog, limits: Limits) -> dict[s
                 )
                 return None
             text.headers = header.cells
-            for row in rows:
+            for count, row in enumerate(rows, start=1):
+                if count > ROW_LIMIT:
+                    raise PackageRefused(
+                        Code.TOO_MANY_ROWS,
+                        f"The manifest has more than {ROW_LIMIT} rows; the standard knows {len(PROPERTIES)}.",
+                        line=row.line,
+                    )
                 if not any(row.cells) or not row.sound:
                     continue
                 if len(row.cells) != 2:

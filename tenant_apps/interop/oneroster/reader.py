@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import compress, islice
 from typing import Any, Generic, NamedTuple
 
-from tenant_apps.interop.oneroster.cells import ColumnReader, column_reader, nearest
+from tenant_apps.interop.oneroster.cells import ColumnReader, column_reader
 from tenant_apps.interop.oneroster.findings import Code, FindingLog, quoted
 from tenant_apps.interop.oneroster.headers import match_header
 from tenant_apps.interop.oneroster.layout import ID, LEADING_HEADERS, FileLayout, R
@@ -19,6 +19,7 @@ from tenant_apps.interop.oneroster.package import Limits, Package, PackageRefuse
 from tenant_apps.interop.oneroster.text import CsvText, TextRow
 
 BATCH = 2000  # rows; large enough to make the column passes cheap, small enough to stay in a processor's cache
+HEADER_LIMIT = 100  # characters
 
 
 @dataclass
@@ -66,11 +67,13 @@ def read_table(
                     line=1,
                 )
                 return table
-            places = match_header(header.cells, layout, log)
+            # Names go into findings, so they are held to a length.
+            found = [name[:HEADER_LIMIT] for name in header.cells]
+            places = match_header(found, layout, log)
             if places is None or not header.sound:
                 return table
-            text.headers = header.cells
-            _TableReader(table, header.cells, places, log, pool, limits).read(rows)
+            text.headers = found
+            _TableReader(table, found, places, log, pool, limits).read(rows)
             table.complete = text.broken == 0
     except PackageRefused as refusal:
         log.error(refusal.code, refusal.detail, file=layout.file, line=refusal.line)
@@ -266,7 +269,7 @@ class _TableReader(Generic[R]):
                 self._refuse_status(cell, lines[index])
 
     def _refuse_status(self, cell: str, line: int) -> None:
-        if nearest(cell.strip(), ["tobedeleted"]):
+        if cell.strip().casefold() in ("tobedeleted", "deleted"):
             code = Code.DELETION_IN_BULK
             detail = (
                 f"{quoted(cell)} marks a row for deletion, which only delta files can: a bulk file holds "

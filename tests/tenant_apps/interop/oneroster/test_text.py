@@ -278,6 +278,15 @@ def test_an_unknown_column_is_a_warning_at_the_end_and_an_error_before_it(tmp_pa
     assert not middle.ok
 
 
+def test_an_endless_header_and_endless_manifest_are_refused_at_once(tmp_path: Path) -> None:
+    wide = read(tmp_path, mutate=lambda tables: tables["orgs.csv"][0].extend(f"x{n}" for n in range(100_000)))
+    assert "100007 columns" in only(wide, Code.MALFORMED_CSV).detail
+    long = read(tmp_path, mutate=lambda tables: tables["manifest.csv"].extend([f"file.x{n}", ""] for n in range(9000)))
+    assert only(long, Code.TOO_MANY_ROWS).line == 502
+    name = read(tmp_path, mutate=with_column("orgs.csv", "m" * 50_000, 7))
+    assert len(only(name, Code.COLUMN_UNKNOWN).column or "") == 100
+
+
 def test_a_header_that_stands_twice_is_an_error(tmp_path: Path) -> None:
     roster = read(tmp_path, mutate=with_column("orgs.csv", "name", 7))
     assert "Columns 4 and 8" in only(roster, Code.HEADER_DUPLICATE).detail
