@@ -9,6 +9,8 @@ from django.core.management import call_command
 from django.core.management.commands.migrate import Command as Migrate
 from django.core.validators import validate_email
 from django.db import IntegrityError, connection, transaction
+from django.db.migrations.loader import MigrationLoader
+from psycopg import sql
 
 from shared_apps.core import bus
 from shared_apps.core.context import Kind, State, institution, platform
@@ -120,6 +122,32 @@ def migrate_platform() -> None:
         grant_serving_role("public")
         call_command(Migrate(), interactive=False, verbosity=0, skip_checks=True)
     bus.tell("tenants", "")
+
+
+def migrate_all() -> list[Tenant]:
+    """Apply the tenant apps' migrations wherever some are missing. Returns the institutions that were behind."""
+    with platform(), owner_connection():
+        gone = (State.PROVISIONING, State.DELETED)
+        tenants = list(Tenant.objects.exclude(state__in=gone).prefetch_related("domains"))
+        behind = _behind(tenants)
+        for tenant in behind:
+            migrate_institution(tenant)
+    return behind
+
+
+def _behind(tenants: list[Tenant]) -> list[Tenant]:
+    """Those that lack the newest migration of some app: one query over all their tables."""
+    if not tenants:
+        return []
+    newest = set(MigrationLoader(None).graph.leaf_nodes())
+    applied: dict[str, set[tuple[str, str]]] = {tenant.schema_name: set() for tenant in tenants}
+    one = "SELECT {}, app, name FROM {}.django_migrations"
+    every = [sql.SQL(one).format(sql.Literal(schema), sql.Identifier(schema)) for schema in applied]
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL(" UNION ALL ").join(every).as_string(connection.connection))
+        for schema, app, name in cursor.fetchall():
+            applied[schema].add((app, name))
+    return [tenant for tenant in tenants if not newest <= applied[tenant.schema_name]]
 
 
 def find_tenant(slug: str) -> Tenant:
