@@ -111,6 +111,8 @@ class Supervisor:
 
     def stop(self) -> None:
         """SIGTERM to each service's first process; after the grace SIGKILL to what is left of its group."""
+        if not self._services:
+            return
         for service in self._services:
             if service.process.poll() is None:
                 service.process.terminate()
@@ -121,15 +123,20 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(service.process.pid, signal.SIGKILL)
             service.process.wait()
-        self._relay(0)
+        while self._relay(0):
+            pass  # What was written before the end and not read yet.
         for service in self._services:
             self._write(service, service.unfinished_line)
             service.log.close()
+            assert service.process.stdout is not None
+            service.process.stdout.close()
         self._services.clear()
         self._selector.close()
 
-    def _relay(self, seconds: float) -> None:
-        for key, _ in self._selector.select(seconds):
+    def _relay(self, seconds: float) -> bool:
+        """Pass on what the services wrote, waiting for it up to `seconds`; False when there was nothing."""
+        ready = self._selector.select(seconds)
+        for key, _ in ready:
             service: Service = key.data
             written = os.read(key.fd, 65536)
             if not written:
@@ -140,6 +147,7 @@ class Supervisor:
             *lines, service.unfinished_line = (service.unfinished_line + written).split(b"\n")
             for line in lines:
                 self._write(service, line)
+        return bool(ready)
 
     def _write(self, service: Service, line: bytes) -> None:
         if line.strip():
