@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from psycopg.conninfo import make_conninfo
 from rich.console import Console
 from rich.table import Table
 
@@ -25,7 +24,7 @@ from platform_config.embedded import EmbeddedServers
 from tests.bench import machine, roster
 from tests.bench.load import Load, load
 from tests.bench.ours import ours
-from tests.bench.servers import Running, serving, stock
+from tests.bench.servers import Peer, Running, serving, stock
 
 TARGETS = {"list": 5.0, "retrieve": 3.5}
 WARM_UP = 1.0  # seconds
@@ -86,7 +85,7 @@ def compare(
     Each pair begins with the one that ended the pair before, so that a drift of the machine falls on both.
     """
     rounds: tuple[list[Round], list[Round]] = ([], [])
-    turns = [(running, path_of(subject, running), done) for running, done in zip(peers, rounds, strict=True)]
+    turns = list(zip(peers, paths_of(subject, peers), rounds, strict=True))
     for running, path, _ in turns:
         load(running.target(path), seconds=WARM_UP, connections=options.connections)
     for _ in range(options.rounds):
@@ -96,13 +95,17 @@ def compare(
     return Comparison(subject, *rounds)
 
 
-def path_of(subject: str, running: Running) -> str:
-    """The path that a subject asks; refuses a peer that doesn't send 50 students with 26 columns."""
-    path = running.peer.list_path
-    results = running.request("GET", path)["results"]
-    if len(results) != 50 or len(results[0]) < 26:
-        raise RuntimeError(f"{running.peer.name} sends {len(results)} rows of {len(results[0])} columns.")
-    return path if subject == "list" else f"{path.partition('?')[0]}{results[0]['id']}/"
+def paths_of(subject: str, peers: tuple[Running, Running]) -> list[str]:
+    """What a subject asks of each peer. Refuses a pair of which the other sends less than the stock peer."""
+    pages = [running.request("GET", running.peer.list_path)["results"] for running in peers]
+    missing = pages[0][0].keys() - pages[1][0].keys()
+    if missing or not len(pages[0]) == len(pages[1]) == 50:
+        rows = " and ".join(str(len(page)) for page in pages)
+        raise RuntimeError(f"No fair comparison: {rows} rows, the other lacks {sorted(missing) or 'no column'}.")
+    paths = [running.peer.list_path for running in peers]
+    if subject == "list":
+        return paths
+    return [f"{path.partition('?')[0]}{page[0]['id']}/" for path, page in zip(paths, pages, strict=True)]
 
 
 def table_of(comparison: Comparison, names: tuple[str, str], target: float | None) -> Table:
@@ -149,46 +152,55 @@ def read_options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Runs the asked subjects, prints their tables, writes the rounds."""
+    """Runs the asked subjects, prints their figures, writes the rounds."""
     options = read_options()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped either way, it stops its servers
     console = Console(width=120)
-    report: dict[str, Any] = {"subjects": {}}
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lyceum-bench-")))
         directory.chmod(0o711)  # as root, PostgreSQL runs as another user, who must reach its directory
-        databases = stack.enter_context(EmbeddedServers(directory / "servers"))
-        report["machine"] = machine.describe(databases.superuser_url, databases.redis_url)
-        console.print(", ".join(f"{name} {value}" for name, value in report["machine"].items()))
-
-        subjects = [subject for subject in options.subjects if subject in TARGETS]
-        if subjects:
-            peer = stock(make_conninfo(databases.database_url, dbname="lyceum_stock"), databases.redis_url)
-            if options.itself:
-                second = make_conninfo(databases.database_url, dbname="lyceum_stock_again")
-                other = stock(second, databases.redis_url, "stock again")
-            else:
-                other = ours(databases.database_url, databases.redis_url)
-            running = tuple(stack.enter_context(serving(each, directory)) for each in (peer, other))
-            pids = machine.database_pids(databases.superuser_url, databases.redis_url)
-            for subject in subjects:
-                comparison = compare(subject, (running[0], running[1]), options, pids)
-                target = None if options.itself else TARGETS[subject]
-                console.print(table_of(comparison, (peer.name, other.name), target))
-                report["subjects"][subject] = asdict(comparison) | {
-                    "ratio": comparison.ratio,
-                    "cost_ratio": comparison.cost_ratio,
-                }
+        servers = stack.enter_context(EmbeddedServers(directory / "servers"))
+        computer = machine.describe(servers.superuser_url, servers.redis_url)
+        console.print(", ".join(f"{name} {value}" for name, value in computer.items()))
+        if options.itself:
+            other = stock(servers, "stock again")
+        else:
+            other = ours(servers.database_url, servers.redis_url, directory)
+        results: dict[str, Any] = {}
+        if subjects := [subject for subject in TARGETS if subject in options.subjects]:
+            results |= compare_requests(
+                subjects, (stock(servers, "stock"), other), servers, directory, options, console
+            )
         if "import" in options.subjects and not options.itself:
-            runs = roster.measure(databases.database_url, databases.redis_url, directory)
-            report["subjects"]["import"] = runs
-            for name, run in runs.items():
+            results["import"] = roster.measure(servers.database_url, servers.redis_url, directory)
+            for name, run in results["import"].items():
                 console.print(
                     f"import, {name}: {run['seconds']:.1f} s (target {roster.TARGET_SECONDS:.0f}),"
                     f" {run['megabytes']:.0f} MB (target {roster.TARGET_MEGABYTES:.0f})"
                 )
     if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+        options.json.write_text(json.dumps({"machine": computer, "subjects": results}, indent=2) + "\n")
+
+
+def compare_requests(
+    subjects: list[str],
+    peers: tuple[Peer, Peer],
+    servers: EmbeddedServers,
+    directory: Path,
+    options: argparse.Namespace,
+    console: Console,
+) -> dict[str, Any]:
+    """Serves both peers, compares them subject by subject, prints each table; every round goes into the answer."""
+    databases = machine.database_pids(servers.superuser_url, servers.redis_url)
+    results = {}
+    with serving(peers[0], directory) as first, serving(peers[1], directory) as second:
+        for subject in subjects:
+            comparison = compare(subject, (first, second), options, databases)
+            target = None if options.itself else TARGETS[subject]
+            console.print(table_of(comparison, (peers[0].name, peers[1].name), target))
+            ratios = {"ratio": comparison.ratio, "cost_ratio": comparison.cost_ratio}
+            results[subject] = ratios | asdict(comparison)
+    return results
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -72,8 +73,9 @@ def load(target: Target, *, seconds: float, connections: int, wrk: str | None = 
 def by_sockets(target: Target, *, seconds: float, connections: int) -> Load:
     """The generator in Python: `GENERATORS` processes, each with its share of the connections."""
     share = max(1, connections // GENERATORS)
-    with multiprocessing.get_context("fork").Pool(GENERATORS) as pool:
-        tallies = pool.starmap(_drive, [(target, share, seconds)] * GENERATORS)
+    with ProcessPoolExecutor(GENERATORS, multiprocessing.get_context("fork")) as pool:
+        rounds = [pool.submit(_drive, target, share, seconds) for _ in range(GENERATORS)]
+        tallies = [each.result() for each in rounds]
     latencies = sorted(latency for tally in tallies for latency in tally.latencies)
     return Load(
         requests=len(latencies),

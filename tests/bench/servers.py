@@ -14,7 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from psycopg.conninfo import make_conninfo
+
 from platform_config.children import finish, own_identity, spawn
+from platform_config.embedded import EmbeddedServers
 from tests.bench.load import Target
 from tests.bench.stock import prepare as stock_prepare
 
@@ -68,10 +71,13 @@ class Running:
         return Target(self.port, path, {"Host": self.peer.host, "Accept": "application/json", **self.headers})
 
 
-def stock(database_url: str, redis_url: str, name: str = "stock") -> Peer:
-    """Prepares the stock peer in the database that `database_url` names (a role that may create databases)."""
-    settings = "tests.bench.stock.settings"
-    environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "DJANGO_SETTINGS_MODULE": settings}
+def stock(servers: EmbeddedServers, name: str) -> Peer:
+    """Prepares a stock peer in a database of its own."""
+    environment = {
+        "DATABASE_URL": make_conninfo(servers.database_url, dbname=f"bench_{name.replace(' ', '_')}"),
+        "REDIS_URL": servers.redis_url,
+        "DJANGO_SETTINGS_MODULE": "tests.bench.stock.settings",
+    }
     run_python("-m", "tests.bench.stock.prepare", environment=environment)
     return Peer(
         name=name,

@@ -1,6 +1,7 @@
 """Settings of the stock peer; DATABASE_URL and REDIS_URL come from the environment."""
 
 import os
+from datetime import timedelta
 
 from psycopg.conninfo import conninfo_to_dict
 
@@ -63,4 +64,5 @@ REST_FRAMEWORK = {
     # keeps that list short (hundreds), where an unlimited hour would let it grow and slow the peer down unfairly.
     "DEFAULT_THROTTLE_RATES": {"user": "1000000/second"},
 }
+SIMPLE_JWT = {"ACCESS_TOKEN_LIFETIME": timedelta(hours=1)}  # the whole run
 # The one log line a request is gunicorn's access log (tests/bench/servers.py).
