@@ -1,0 +1,12 @@
+"""Sockets for every host (granian, ASGI). Everything else is WSGI."""
+
+import os
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "platform_config.settings.local")
+django.setup()
+
+from realtime import routing  # noqa: E402 - the models that it reads need the apps ready
+
+application = routing.application()
