@@ -20,4 +20,4 @@ def landing(request: HttpRequest) -> HttpResponse:
     return render(request, "landing.html", context)
 
 
-landing.permission = ANYONE  # type: ignore[attr-defined]
+landing.permission = ANYONE

@@ -338,14 +338,14 @@ class _Readiness:
     def _ask(self) -> None:
         while not self._ready.is_set():
             try:
+                # The cheaper question first: the web's log holds every request.
+                socket.create_connection(("localhost", self._realtime_port), timeout=ANSWER_SECONDS).close()
                 connection = http.client.HTTPConnection("localhost", self._port, timeout=ANSWER_SECONDS)
                 with contextlib.closing(connection):
                     connection.request("GET", "/health/ready")
                     answer = connection.getresponse()
                     self._answer = f"{answer.status} {answer.read(200).decode(errors='replace')}"
-                    status = answer.status
-                with socket.create_connection(("localhost", self._realtime_port), timeout=ANSWER_SECONDS):
-                    if status == 200:
+                    if answer.status == 200:
                         self._ready.set()
                         return
             except (OSError, http.client.HTTPException) as error:

@@ -133,10 +133,7 @@ def _sign_up(people: tuple[tuple[Person, Scope], ...]) -> None:
         User(pk=person.user_id, email=person.email, full_name=person.role.capitalize(), password=hashed)
         for person, _ in people
     )
-    roles = {
-        person.role: Role.objects.get_or_create(code=person.role, defaults={"name": person.role.capitalize()})[0]
-        for person, _ in people
-    }
+    roles = {role.code: role for role in Role.objects.all()}
     UserRole.objects.bulk_create(
         UserRole(user_id=person.user_id, role=roles[person.role], scope=scope) for person, scope in people
     )

@@ -10,6 +10,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -86,11 +87,11 @@ def _take_own_database() -> None:
     for variable in ("DATABASE_URL", "DATABASE_APP_URL"):
         os.environ[variable] = with_database(os.environ[variable], name)
     number = int(WORKER.removeprefix("gw") or 0) + 1 if WORKER else 1
-    parts = urlsplit(os.environ["REDIS_URL"])
-    if parts.scheme == "unix":
-        os.environ["REDIS_URL"] = urlunsplit(parts._replace(query=f"db={number}"))
+    address = os.environ["REDIS_URL"]
+    if address.startswith("unix:"):  # not for urlunsplit, which drops the empty host's slashes
+        os.environ["REDIS_URL"] = f"{address.partition('?')[0]}?db={number}"
     else:
-        os.environ["REDIS_URL"] = urlunsplit(parts._replace(path=f"/{number}"))
+        os.environ["REDIS_URL"] = urlunsplit(urlsplit(address)._replace(path=f"/{number}"))
     os.environ["DATA_DIR"] = f"{os.environ['DATA_DIR']}-{WORKER or 'main'}"
 
 
@@ -99,17 +100,14 @@ def reset_database() -> None:
     clone(os.environ["LYCEUM_TEST_TEMPLATE"], os.environ["LYCEUM_TEST_DATABASE"])
 
 
-def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
-    """Before pytest-django reads the settings."""
-    if any(arg in {"--help", "-h", "--version", "--fixtures", "--markers"} for arg in args):
-        os.environ.setdefault("SECRET_KEY", "unused")
-        os.environ.setdefault("DATABASE_URL", "postgresql:///unused")
-        os.environ.setdefault("REDIS_URL", "redis://unused")
-        return
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> Iterator[None]:
+    """A wrapper, so that it runs before pytest-django reads the settings."""
     if not WORKER:
         _start()
     if WORKER or not _is_controller(args):
         _take_own_database()
+    yield
 
 
 def _is_controller(args: list[str]) -> bool:

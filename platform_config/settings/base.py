@@ -30,6 +30,7 @@ SHARED_APPS = [
     "channels",
     "shared_apps.core",
     "shared_apps.tenants",
+    "tasks",
 ]
 TENANT_APPS = [
     "django.contrib.auth",

@@ -1,6 +1,6 @@
 """System checks: what would make the platform unsafe stops the start with a message."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.apps import apps
@@ -89,7 +89,7 @@ def resources_can_do_what_they_declare(app_configs: Any, **kwargs: Any) -> list[
     errors = []
     for resource in resources:
         model = resource.queryset.model
-        declared = resource.scopes.items() if isinstance(resource.scopes, dict) else ()
+        declared = resource.scopes.items() if isinstance(resource.scopes, Mapping) else ()
         for scope, path in declared:
             if path is REGISTERED and (model, scope) not in registry.scopes:
                 errors.append(Error(f"{resource.__name__}: no room has registered {scope}.", id="lyceum.E007"))

@@ -111,7 +111,7 @@ def constraint_name(error: BaseException) -> str:
 def refusal(error: BaseException) -> Problem | None:
     """What a refusal of the database means to the caller; None when it is a defect of ours."""
     if isinstance(error, ProtectedError | RestrictedError):
-        kept = getattr(error, "protected_objects", None) or getattr(error, "restricted_objects", set())
+        kept = error.protected_objects if isinstance(error, ProtectedError) else error.restricted_objects
         names = sorted({str(item._meta.verbose_name_plural) for item in kept})
         return Conflict(f"Still in use by {', '.join(names)}; remove or move those first.", code="in_use")
     if isinstance(error, IntegrityError):
@@ -131,11 +131,14 @@ def refusal(error: BaseException) -> Problem | None:
     return None
 
 
+CONFLICTS = frozenset({"unique", "unique_together", "duplicate"})
+
+
 def conflicting(error: ValidationError) -> bool:
     """Whether a model's refusal says that another row is in the way: then 409, not 400."""
-    found = error.error_list if not hasattr(error, "error_dict") else sum(error.error_dict.values(), [])
-    codes = {item.code for inner in found for item in getattr(inner, "error_list", [inner])}
-    return bool(codes) and codes <= {"unique", "unique_together", "overlap", "duplicate"}
+    groups = error.error_dict.values() if hasattr(error, "error_dict") else [error.error_list]
+    codes = {item.code for group in groups for outer in group for item in outer.error_list}
+    return bool(codes) and all(code in CONFLICTS or str(code).endswith("_overlap") for code in codes)
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse | None:

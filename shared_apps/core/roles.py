@@ -29,6 +29,8 @@ def ensure_serving_role() -> None:
             verb = "ALTER" if cursor.fetchone() else "CREATE"
             statement = sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD {}")
             cursor.execute(statement.format(sql.SQL(verb), name, password).as_string(connection.connection))
+            # So that the owner may end the serving role's connections before it drops a database.
+            cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(name).as_string(connection.connection))
         finally:
             cursor.execute("SELECT pg_advisory_unlock(7201)")
 

@@ -13,6 +13,7 @@ import threading
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
 import redis
@@ -20,7 +21,6 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest
-from redis.connection import AbstractConnection
 
 from shared_apps.core import bus
 from shared_apps.core.context import InstitutionContext, current, current_institution
@@ -82,6 +82,7 @@ def admit(
     """
     limit, seconds = rate or (settings.RATE_LIMIT_USER if user_id else settings.RATE_LIMIT_ANON)
     place = place_key()
+    keys: tuple[str, ...]
     if user_id is not None:
         keys = (f"{place}:rate:{bucket}:u:{user_id}", f"{place}:authz", f"{place}:authz:{user_id}")
     else:
@@ -202,7 +203,7 @@ def _networks(proxies: tuple[str, ...]) -> list[ipaddress.IPv4Network | ipaddres
 
 
 class _Line(threading.local):
-    connection: AbstractConnection | None = None
+    connection: Any = None
     pid = 0
     quiet_until = 0.0
 
@@ -210,19 +211,19 @@ class _Line(threading.local):
 _line = _Line()
 
 
-def _dial() -> AbstractConnection:
+def _dial() -> Any:
     pool = redis.ConnectionPool.from_url(
         settings.REDIS_URL, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS
     )
     return pool.make_connection()
 
 
-def _packed(*words: str | int) -> bytes:
+def _packed(*words: str | int) -> list[bytes]:
     parts = [b"*%d\r\n" % len(words)]
     for word in words:
         raw = str(word).encode()
         parts.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
-    return b"".join(parts)
+    return [b"".join(parts)]
 
 
 def run(script: Script, keys: tuple[str, ...], arguments: tuple[str | int, ...]) -> list:

@@ -12,13 +12,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from shared_apps.core.api.declarations import Filter, Narrowing, Verb
+from shared_apps.core.api.declarations import Filter, Verb
 from shared_apps.core.api.permissions import Open
 from shared_apps.core.api.querystring import ListGrammar, pairs, refuse_unknown
-from shared_apps.core.api.reading import Reader, Sight, sight
+from shared_apps.core.api.reading import Reader, Scopes, Sight, sight
 from shared_apps.core.api.writing import record_serializer, store
 from shared_apps.core.errors import Forbidden, Invalid, NotFound, Unauthenticated
-from shared_apps.core.permissions import CRUD, Action, PermissionCatalogue, Principal, Scope
+from shared_apps.core.permissions import CRUD, Action, PermissionCatalogue, Principal
 from shared_apps.core.registry import registry
 
 resources: list[type["ResourceViewSet"]] = []
@@ -34,7 +34,7 @@ class ResourceViewSet(GenericViewSet):
 
     queryset: models.QuerySet
     permission: ClassVar[PermissionCatalogue]
-    scopes: ClassVar[dict[Scope, str | Narrowing] | Narrowing]
+    scopes: ClassVar[Scopes]
     fields: ClassVar[tuple[str, ...]]
     read_only: ClassVar[tuple[str, ...]] = ()
     filters: ClassVar[dict[str, Filter]] = {}

@@ -40,6 +40,7 @@ class DatabaseWrapper(StockWrapper):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._connecting = False
+        self._setting_search_path = False
         super().__init__(*args, **kwargs)
 
     @property

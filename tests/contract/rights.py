@@ -1,0 +1,41 @@
+"""What each role may do to each resource, declared by hand: never derived from the code under test."""
+
+CRUD = "view add change delete"
+REFERENCE = {"principal": CRUD, "teacher": "view", "guardian": "view", "student": "view"}
+EVERYBODY_OWN = {role: "view" for role in ("principal", "teacher", "guardian", "student")}
+
+RIGHTS: dict[str, dict[str, str]] = {
+    "/api/v1/jobs/": EVERYBODY_OWN,
+    "/api/v1/communication/notifications/": EVERYBODY_OWN,
+    "/api/v1/accounts/users/": {"principal": CRUD},
+    "/api/v1/accounts/roles/": {"principal": CRUD},
+    "/api/v1/accounts/role-inheritances/": {"principal": "view add delete"},
+    "/api/v1/accounts/role-permissions/": {"principal": "view add delete"},
+    "/api/v1/accounts/user-roles/": {"principal": CRUD},
+    "/api/v1/accounts/permissions/": {"principal": "view"},
+    "/api/v1/school/institution/": {
+        "principal": "view change",
+        "teacher": "view",
+        "guardian": "view",
+        "student": "view",
+    },
+    "/api/v1/school/campuses/": REFERENCE,
+    "/api/v1/school/rooms/": REFERENCE,
+    "/api/v1/school/grade-levels/": REFERENCE,
+    "/api/v1/school/academic-years/": REFERENCE,
+    "/api/v1/school/terms/": REFERENCE,
+    "/api/v1/school/students/": {"principal": CRUD, "teacher": "view", "guardian": "view", "student": "view"},
+    "/api/v1/school/student-statuses/": {"principal": "view", "teacher": "view"},
+    "/api/v1/school/guardians/": {"principal": CRUD, "teacher": "view", "guardian": "view"},
+    "/api/v1/school/student-guardians/": {"principal": CRUD, "teacher": "view", "guardian": "view"},
+    "/api/v1/school/staff/": {"principal": CRUD, "teacher": "view"},
+    "/api/v1/academics/subjects/": REFERENCE,
+    "/api/v1/academics/courses/": REFERENCE,
+    "/api/v1/academics/sections/": REFERENCE,
+    "/api/v1/academics/section-terms/": REFERENCE,
+    "/api/v1/academics/section-teachers/": {"principal": CRUD, "teacher": "view"},
+    "/api/v1/academics/enrolments/": REFERENCE,
+}
+
+# Queries of a warm list and a warm record. One each: whoever adds one finds it here.
+QUERIES = {"list": 1, "record": 1}

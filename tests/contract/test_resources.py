@@ -1,0 +1,267 @@
+"""Runs over every resource that the institutions' hosts serve; a new resource is covered when it is declared."""
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.urls import URLResolver, get_resolver
+
+from shared_apps.core.api import ResourceViewSet
+from shared_apps.core.api.querystring import ListGrammar
+from shared_apps.core.context import InstitutionContext, institution
+from tests import cast as casting
+from tests.api import Asker, as_person, host_of, nobody
+from tests.contract.rights import QUERIES, RIGHTS
+
+ROLES = ("principal", "teacher", "guardian", "student")
+METHODS = {"add": "POST", "change": "PATCH", "delete": "DELETE"}
+Resource = type[ResourceViewSet]
+
+
+def _resources(resolver: URLResolver, prefix: str = "/") -> Iterator[tuple[str, Resource]]:
+    for pattern in resolver.url_patterns:
+        route = f"{prefix}{pattern.pattern}"
+        if isinstance(pattern, URLResolver):
+            yield from _resources(pattern, route)
+            continue
+        view: Any = pattern.callback
+        if issubclass(getattr(view, "cls", object), ResourceViewSet) and view.actions.get("get") == "list":
+            yield route, view.cls
+
+
+SERVED = dict(_resources(get_resolver(settings.URLCONF_BY_KIND["institution"])))
+every_resource = pytest.mark.parametrize(("path", "resource"), SERVED.items(), ids=list(SERVED))
+every_role = pytest.mark.parametrize("role", ROLES)
+
+
+@pytest.fixture
+def cast(db: None, greenwood: InstitutionContext) -> casting.Cast:
+    return casting.of(greenwood)
+
+
+@pytest.fixture
+def askers(cast: casting.Cast, greenwood: InstitutionContext) -> dict[str, Asker]:
+    return {role: as_person(greenwood, getattr(cast, role)) for role in ROLES}
+
+
+def a_record(resource: Resource, context: InstitutionContext) -> Any:
+    with institution(context):
+        return resource.queryset.first()
+
+
+def test_the_table_of_rights_names_exactly_the_served_resources() -> None:
+    assert set(RIGHTS) == set(SERVED)
+
+
+@every_resource
+@every_role
+def test_each_role_may_do_what_the_table_says_and_nothing_else(
+    path: str, resource: Resource, role: str, askers: dict[str, Asker], greenwood: InstitutionContext
+) -> None:
+    allowed = RIGHTS[path].get(role, "").split()
+    exposed = {str(action) for action in resource.exposed}
+    asker = askers[role]
+    listed = asker.get(path)
+    assert listed.status_code == (200 if "view" in allowed else 403), listed.content
+    record = a_record(resource, greenwood)
+    for action in ("add", "change", "delete"):
+        target = path if action == "add" else f"{path}{record.pk if record else uuid.uuid4()}/"
+        answer = asker.ask(METHODS[action], target, {"no such field": 1} if action != "delete" else None)
+        if action not in exposed:
+            assert answer.status_code == 405, answer.content
+        elif action not in allowed:
+            assert answer.status_code == 403, answer.content
+        else:
+            assert answer.status_code in (204, 400, 404, 409), answer.content
+
+
+@every_resource
+def test_nobody_gets_anything_without_signing_in(path: str, resource: Resource, cast: casting.Cast) -> None:
+    for method, target in (
+        ("GET", path),
+        ("GET", f"{path}{uuid.uuid4()}/"),
+        ("POST", path),
+        ("DELETE", f"{path}{uuid.uuid4()}/"),
+    ):
+        answer = nobody(cast.institution).ask(method, target)
+        assert answer.status_code == 401, (method, answer.content)
+        assert answer["WWW-Authenticate"].startswith("Bearer")
+        assert answer["Content-Type"] == "application/problem+json"
+
+
+@every_resource
+def test_a_record_of_another_institution_is_404_under_the_same_id(
+    path: str, resource: Resource, askers: dict[str, Asker], greenwood: InstitutionContext, lumiere: InstitutionContext
+) -> None:
+    here, there = a_record(resource, greenwood), a_record(resource, lumiere)
+    if here is not None:
+        assert askers["principal"].get(f"{path}{here.pk}/").status_code == 200
+    with institution(greenwood):
+        foreign = there is not None and not resource.queryset.filter(pk=there.pk).exists()
+    if foreign:
+        assert askers["principal"].get(f"{path}{there.pk}/").status_code == 404
+    assert askers["principal"].get(f"{path}{uuid.uuid4()}/").status_code == 404
+
+
+@every_resource
+def test_a_list_shows_the_declared_columns_and_each_record_answers_alone(
+    path: str, resource: Resource, askers: dict[str, Asker]
+) -> None:
+    answer = askers["principal"].get(f"{path}?count=true&page_size=200").json()
+    assert set(answer) == {"next", "previous", "count", "results"}
+    assert answer["count"] >= len(answer["results"])
+    for row in answer["results"][:3]:
+        assert tuple(row) == resource.all_fields
+        assert askers["principal"].get(f"{path}{row['id']}/").json() == row
+
+
+@every_resource
+def test_a_warm_read_costs_the_frozen_number_of_queries(
+    path: str, resource: Resource, askers: dict[str, Asker], django_assert_num_queries: Any
+) -> None:
+    first = askers["principal"].get(path).json()["results"][:1]
+    with django_assert_num_queries(QUERIES["list"]):
+        askers["principal"].get(path)
+    if first:
+        askers["principal"].get(f"{path}{first[0]['id']}/")
+        with django_assert_num_queries(QUERIES["record"]):
+            askers["principal"].get(f"{path}{first[0]['id']}/")
+
+
+@every_resource
+def test_every_declared_filter_ordering_and_page_works(path: str, resource: Resource, askers: dict[str, Asker]) -> None:
+    principal, grammar = askers["principal"], resource.reader().grammar
+    sample = (principal.get(path).json()["results"] or [None])[0]
+    for name in grammar.orderable:
+        for sign in ("", "-"):
+            assert principal.get(f"{path}?ordering={sign}{name}").status_code == 200
+    for name, lookup in grammar.lookups.items():
+        column = name.split("__")[0]
+        value: Any = "true" if lookup.kind == "isnull" else (sample or {}).get(column)
+        if value is None:
+            continue
+        text = str(value).lower() if isinstance(value, bool) else str(value).replace("+", "%2B")
+        answer = principal.get(f"{path}?{name}={text}")
+        assert answer.status_code == 200, (name, answer.content)
+        if lookup.kind in ("exact", "in", "gte", "lte", "icontains", "istartswith") and sample is not None:
+            assert sample["id"] in {row["id"] for row in answer.json()["results"]}, name
+    if resource.search:
+        assert principal.get(f"{path}?search=a%20b").status_code == 200
+    assert principal.get(f"{path}?page=1&page_size=1").status_code == 200
+
+
+@every_resource
+@pytest.mark.parametrize(
+    "query",
+    [
+        "nonsense=1", "page=0", "page=-1", "page=abc", "page=1e3", "page=99999999999", "page_size=0", "page_size=201",
+        "cursor=%00", "cursor=abc", "cursor=e30", "count=maybe", "ordering=nonsense", "ordering=", "ordering=id,id",
+        "page=1&page=2", "%ff=1", "page=1&cursor=W10", "page=%D9%A3",
+    ],
+)  # fmt: skip
+def test_a_bad_parameter_is_400_and_named(path: str, resource: Resource, query: str, askers: dict[str, Asker]) -> None:
+    answer = askers["principal"].get(f"{path}?{query}")
+    assert answer.status_code == 400, answer.content
+    problem = answer.json()
+    assert problem["code"]
+    assert problem["detail"]
+    assert problem["request_id"] == answer["X-Request-ID"]
+
+
+@every_resource
+def test_a_filter_that_cannot_be_read_is_400(path: str, resource: Resource, askers: dict[str, Asker]) -> None:
+    for name, lookup in resource.reader().grammar.lookups.items():
+        if (
+            type(lookup.field).__name__ in ("CharField", "TextField", "EmailField", "SlugField")
+            and not lookup.field.choices
+        ):
+            continue
+        answer = askers["principal"].get(f"{path}?{name}=%F0%9F%92%A9")
+        assert answer.status_code == 400, (name, answer.content)
+        assert answer.json()["errors"][0]["pointer"] == f"?{name}"
+
+
+@every_resource
+@pytest.mark.parametrize(
+    "key", ["1", "not-a-uuid", "00000000-0000-0000-0000-00000000000g", "%00", "é" * 18, "' OR 1=1 --"]
+)
+def test_an_id_that_is_no_uuid_is_400(path: str, resource: Resource, key: str, askers: dict[str, Asker]) -> None:
+    assert askers["principal"].get(f"{path}{key}/").status_code == 400
+
+
+@every_resource
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"[]", b"null", b'"text"', b"{}", b"\xff\xfe", b'{"a": 1, "a"', b"NaN", b'{"id": "\\u0000"}',
+        b'{"name": "a\\u0000b"}', b"[" * 5000, b'{"no such field": 1}',
+    ],
+)  # fmt: skip
+def test_a_body_that_is_none_is_4xx_and_writes_nothing(
+    path: str, resource: Resource, body: bytes, askers: dict[str, Asker], greenwood: InstitutionContext
+) -> None:
+    with institution(greenwood):
+        before = resource.queryset.count()
+    answer = askers["principal"].ask("POST", path, body or b" ")
+    assert 400 <= answer.status_code < 500, answer.content
+    with institution(greenwood):
+        assert resource.queryset.count() == before
+
+
+@every_resource
+def test_wrong_types_of_every_field_are_refused_at_their_place(
+    path: str, resource: Resource, askers: dict[str, Asker]
+) -> None:
+    if "add" not in {str(action) for action in resource.exposed}:
+        return
+    fixed = set(resource.serializer_class.Meta.read_only_fields)
+    for name in resource.all_fields:
+        if name in fixed:
+            continue
+        for wrong in ({"a": 1}, [[]], "\ud7ff" * 5000, -(2**70)):
+            answer = askers["principal"].post(path, {name: wrong})
+            assert answer.status_code in (400, 409), (name, wrong, answer.content)
+
+
+@every_resource
+def test_other_methods_media_types_and_bodies_too_large_are_refused(
+    path: str, resource: Resource, askers: dict[str, Asker]
+) -> None:
+    principal = askers["principal"]
+    assert principal.ask("PUT", path, {}).status_code == 405
+    assert principal.ask("DELETE", path).status_code == 405
+    assert principal.ask("TRACE", path).status_code == 405
+    if "add" not in {str(action) for action in resource.exposed}:
+        assert principal.post(path, {}).status_code == 405
+        return
+    assert principal.ask("POST", path, b"<a/>", CONTENT_TYPE="application/xml").status_code == 415
+    assert principal.ask("POST", path, b'{"a":"' + b"x" * 3_000_000 + b'"}').status_code == 413
+    assert principal.get(path, HTTP_ACCEPT="text/csv").status_code in (200, 406)
+
+
+def test_the_cursor_walks_every_row_once_forwards_and_backwards(askers: dict[str, Asker]) -> None:
+    principal = askers["principal"]
+    whole = principal.get("/api/v1/school/students/?page_size=200").json()["results"]
+    for ordering in ("family_name", "-family_name", "given_name,-family_name", "-created_at"):
+        path = f"/api/v1/school/students/?page_size=2&ordering={ordering}"
+        seen, pages = [], []
+        url: str | None = path
+        while url:
+            page = principal.get(url.partition("localhost")[2] or url).json()
+            seen += [row["id"] for row in page["results"]]
+            pages.append(page)
+            url = page["next"]
+        assert len(seen) == len(set(seen)) == len(whole)
+        back = principal.get(pages[-1]["previous"].partition("localhost")[2]).json()
+        assert [row["id"] for row in back["results"]] == [row["id"] for row in pages[-2]["results"]]
+
+
+def test_a_host_without_the_token_of_its_institution_gives_nothing(
+    askers: dict[str, Asker], lumiere: InstitutionContext
+) -> None:
+    """The cast has the same user ids in both institutions."""
+    foreign = Asker(host_of(lumiere), token=askers["principal"].token)
+    for path in SERVED:
+        assert foreign.get(path).status_code == 401
