@@ -1,6 +1,20 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+from shared_apps.core.registry import registry
 
 
 class AccountsConfig(AppConfig):
     name = "tenant_apps.accounts"
     label = "accounts"
+
+    def ready(self) -> None:
+        from tenant_apps.accounts import authentication, catalogue, services
+        from tenant_apps.accounts.permissions import AccountsPermission
+
+        registry.authenticator = authentication.authenticate
+        registry.provisioning_step("accounts.first_administrator", services.first_administrator)
+        for subject in AccountsPermission:
+            for role in ("principal", "operator"):
+                registry.grant(role, subject, " ".join(subject.actions))
+        post_migrate.connect(catalogue.sync_after_migrate, sender=self, dispatch_uid="accounts.catalogue")

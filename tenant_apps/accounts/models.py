@@ -1,6 +1,5 @@
 """People who sign in, what they may do, and the devices that they are signed in on."""
 
-from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
@@ -11,6 +10,7 @@ from django.db.models.functions import Lower
 
 from shared_apps.core.models import Record
 from shared_apps.core.permissions import Scope
+from tenant_apps.accounts.querysets import SessionQuerySet, UserRoleQuerySet
 
 
 class UserManager(BaseUserManager["User"]):
@@ -47,7 +47,10 @@ class User(AbstractBaseUser, PermissionsMixin, Record):
     class Meta:
         default_permissions = ()
         ordering = ("email", "id")
-        constraints = [models.UniqueConstraint(Lower("email"), name="accounts_user_email")]
+        constraints = [
+            models.UniqueConstraint(fields=("email",), name="accounts_user_email"),
+            models.CheckConstraint(condition=models.Q(email=Lower("email")), name="accounts_user_email_lower"),
+        ]
 
     def __str__(self) -> str:
         return self.email
@@ -82,7 +85,9 @@ class RoleInheritance(Record):
         ordering = ("id",)
         constraints = [
             models.UniqueConstraint(fields=("role", "parent"), name="accounts_roleinheritance_once"),
-            models.CheckConstraint(condition=~models.Q(role=models.F("parent")), name="accounts_roleinheritance_not_self"),
+            models.CheckConstraint(
+                condition=~models.Q(role=models.F("parent")), name="accounts_roleinheritance_not_self"
+            ),
         ]
 
     def clean(self) -> None:
@@ -101,15 +106,17 @@ class RoleInheritance(Record):
 
 
 class RolePermission(Record):
-    """A permission that a role holds of its own."""
+    """A permission that a role holds of its own. `code` repeats the permission's (`school.view_student`): it names the
+    permission alike in every institution, and reading a person's rights needs no join."""
 
     role = models.ForeignKey(Role, on_delete=models.CASCADE, related_name="grants")
-    permission = models.ForeignKey("auth.Permission", on_delete=models.CASCADE, related_name="+")
+    permission = models.ForeignKey("auth.Permission", on_delete=models.CASCADE, related_name="+", editable=False)
+    code = models.CharField(max_length=200)
 
     class Meta:
         default_permissions = ()
-        ordering = ("id",)
-        constraints = [models.UniqueConstraint(fields=("role", "permission"), name="accounts_rolepermission_once")]
+        ordering = ("role", "code")
+        constraints = [models.UniqueConstraint(fields=("role", "code"), name="accounts_rolepermission_once")]
 
 
 class UserRole(Record):
@@ -121,7 +128,11 @@ class UserRole(Record):
     scope_id = models.UUIDField(null=True, blank=True)
     valid_from = models.DateTimeField(null=True, blank=True)
     valid_until = models.DateTimeField(null=True, blank=True)
-    granted_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", editable=False)
+    granted_by = models.ForeignKey(
+        User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", editable=False
+    )
+
+    objects = UserRoleQuerySet.as_manager()
 
     class Meta:
         default_permissions = ()
@@ -138,10 +149,12 @@ class UserRole(Record):
             ),
         ]
 
-    def holds_at(self, instant: datetime) -> bool:
-        return (self.valid_from is None or self.valid_from <= instant) and (
-            self.valid_until is None or instant < self.valid_until
-        )
+    def clean(self) -> None:
+        """A campus or department is named; institution, own children and self name nothing; a section may be."""
+        if self.scope in (Scope.CAMPUS, Scope.DEPARTMENT) and self.scope_id is None:
+            raise ValidationError({"scope_id": f"Name the {self.scope} that the role reaches over."})
+        if self.scope in (Scope.INSTITUTION, Scope.OWN_CHILDREN, Scope.SELF) and self.scope_id is not None:
+            raise ValidationError({"scope_id": f"The scope {self.scope} takes no id."})
 
 
 class Session(Record):
@@ -154,6 +167,8 @@ class Session(Record):
     expires_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
     end_reason = models.CharField(max_length=30, blank=True)
+
+    objects = SessionQuerySet.as_manager()
 
     class Meta:
         default_permissions = ()
@@ -169,9 +184,10 @@ class RefreshToken(Record):
     """
 
     session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="refresh_tokens")
-    digest = models.CharField(max_length=64, unique=True)
+    digest = models.CharField(max_length=64)
     consumed_at = models.DateTimeField(null=True)
 
     class Meta:
         default_permissions = ()
         ordering = ("id",)
+        constraints = [models.UniqueConstraint(fields=("digest",), name="accounts_refreshtoken_digest")]

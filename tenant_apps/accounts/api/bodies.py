@@ -1,0 +1,136 @@
+"""Bodies and answers of /api/v1/auth/. Component names carry the room."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from tenant_apps.accounts.passwords import MOST_CHARACTERS
+
+
+class Body(serializers.Serializer):
+    """A JSON object whose unknown keys are refused: a misspelt one must not be taken for one left out."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict):
+            unknown = sorted(set(data) - set(self.fields))
+            if unknown:
+                raise serializers.ValidationError(
+                    {
+                        name: [serializers.ErrorDetail("There is no such field here.", "unknown_field")]
+                        for name in unknown
+                    }
+                )
+        return super().to_internal_value(data)
+
+
+def _password() -> serializers.CharField:
+    return serializers.CharField(max_length=MOST_CHARACTERS, trim_whitespace=False)
+
+
+class AuthSignIn(Body):
+    email = serializers.CharField(max_length=254)
+    password = _password()
+    cookies = serializers.BooleanField(
+        default=False, help_text="true: the tokens come as HttpOnly cookies and are not in the body."
+    )
+
+
+class AuthTokens(serializers.Serializer):
+    access = serializers.CharField(help_text="A JWT; send it as Authorization: Bearer. Absent with cookies.")
+    refresh = serializers.CharField(help_text="Opaque, for one use at auth/refresh/. Absent with cookies.")
+    expires_in = serializers.IntegerField(help_text="Seconds for which the access token is good.")
+    csrf_token = serializers.CharField(
+        required=False, help_text="With cookies only: the header X-CSRFToken of unsafe requests."
+    )
+
+
+class AuthRefresh(Body):
+    refresh = serializers.CharField(
+        max_length=200, required=False, help_text="Left out, the refresh cookie is used (with its X-CSRFToken)."
+    )
+
+
+class AuthLogout(Body):
+    everywhere = serializers.BooleanField(default=False, help_text="true: on all of one's devices.")
+
+
+class AuthRole(serializers.Serializer):
+    role = serializers.CharField()
+    scope = serializers.CharField()
+    scope_id = serializers.UUIDField(allow_null=True)
+
+
+class AuthInstitution(serializers.Serializer):
+    id = serializers.UUIDField()
+    slug = serializers.CharField()
+    name = serializers.CharField()
+    kind = serializers.CharField()
+
+
+class AuthMe(serializers.Serializer):
+    id = serializers.UUIDField()
+    email = serializers.EmailField()
+    full_name = serializers.CharField()
+    language = serializers.CharField()
+    time_zone = serializers.CharField()
+    session_id = serializers.UUIDField()
+    institution = AuthInstitution()
+    roles = AuthRole(many=True)
+    permissions = serializers.ListField(child=serializers.CharField())
+    realtime_url = serializers.CharField(help_text="Base of the sockets: append notifications/.")
+    csrf_token = serializers.CharField(help_text="X-CSRFToken of this session, for who signs in by cookie.")
+
+
+class AuthTicket(serializers.Serializer):
+    ticket = serializers.CharField(help_text="Append as ?ticket= to a socket's address; good once.")
+    expires_in = serializers.IntegerField()
+
+
+class AuthSession(serializers.Serializer):
+    id = serializers.UUIDField()
+    current = serializers.BooleanField()
+    user_agent = serializers.CharField()
+    address = serializers.CharField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    last_seen_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField()
+
+
+class AuthSessionList(serializers.Serializer):
+    next = serializers.CharField(allow_null=True)
+    previous = serializers.CharField(allow_null=True)
+    results = AuthSession(many=True)
+
+
+class AuthPassword(Body):
+    current_password = _password()
+    new_password = _password()
+
+
+class AuthAccess(serializers.Serializer):
+    access = serializers.CharField(required=False, help_text="Absent for who signs in by cookie.")
+    expires_in = serializers.IntegerField()
+
+
+class AuthKey(serializers.Serializer):
+    kty = serializers.CharField()
+    crv = serializers.CharField()
+    x = serializers.CharField()
+    kid = serializers.CharField()
+    use = serializers.CharField()
+    alg = serializers.CharField()
+
+
+class AuthKeys(serializers.Serializer):
+    keys = AuthKey(many=True)
+
+
+class AccountsPermissionEntry(serializers.Serializer):
+    code = serializers.CharField()
+    name = serializers.CharField()
+
+
+class AccountsPermissionList(serializers.Serializer):
+    next = serializers.CharField(allow_null=True)
+    previous = serializers.CharField(allow_null=True)
+    results = AccountsPermissionEntry(many=True)
