@@ -2,7 +2,7 @@
 
 CRUD = "view add change delete"
 REFERENCE = {"principal": CRUD, "teacher": "view", "guardian": "view", "student": "view"}
-EVERYBODY_OWN = {role: "view" for role in ("principal", "teacher", "guardian", "student")}
+EVERYBODY_OWN = dict.fromkeys(("principal", "teacher", "guardian", "student"), "view")
 
 RIGHTS: dict[str, dict[str, str]] = {
     "/api/v1/jobs/": EVERYBODY_OWN,

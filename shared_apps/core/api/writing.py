@@ -6,10 +6,23 @@ from django.db import models
 from rest_framework import serializers
 
 
+class TextField(serializers.CharField):
+    """Text is text: REST framework's own field would take the number 5 for "5"."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
 class RecordSerializer(serializers.ModelSerializer):
     """Types the body's values. Rules of a row are the model's own (`full_clean`), so they hold for every writer."""
 
-    serializer_related_field = serializers.PrimaryKeyRelatedField
+    serializer_field_mapping = {
+        **serializers.ModelSerializer.serializer_field_mapping,
+        models.CharField: TextField,
+        models.TextField: TextField,
+    }
 
     def build_relational_field(self, field_name: str, relation_info: Any) -> tuple[type, dict[str, Any]]:
         """A reference that is no UUID is refused as one, before the database is asked."""

@@ -172,7 +172,7 @@ def test_the_serving_role_cannot_change_tables_and_the_owner_can(
             "DROP TABLE accounts_user",
             "ALTER TABLE accounts_user ADD x int",
         ):
-            with pytest.raises(DatabaseError, match="permission denied|must be owner"), connection.cursor() as cursor:
+            with pytest.raises(DatabaseError, match=r"permission denied|must be owner"), connection.cursor() as cursor:
                 cursor.execute(statement)
         with owner_connection(), connection.cursor() as cursor:
             cursor.execute("CREATE TABLE extra (id int)")

@@ -1,8 +1,6 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rich.console import Console
-from rich.table import Table
 
 from shared_apps.core.context import State
 from shared_apps.core.errors import Problem
@@ -54,12 +52,15 @@ class Command(BaseCommand):
         self.stdout.write(f"{tenant.name} is active at {tenant.primary_domain.domain} (id {tenant.pk}).")
 
     def _list(self, options: dict[str, Any]) -> None:
-        table = Table("slug", "name", "host", "state", "since")
+        rows = [("slug", "host", "state", "since", "name")]
         for tenant in Tenant.objects.prefetch_related("domains").order_by("name", "id"):
             domain = tenant.primary_domain
             since = tenant.state_changed_at.strftime("%Y-%m-%d %H:%M UTC")
-            table.add_row(domain.slug, tenant.name, domain.domain, tenant.state, since)
-        Console(file=self.stdout._out).print(table)
+            rows.append((domain.slug, domain.domain, tenant.state, since, tenant.name))
+        widths = [max(len(row[column]) for row in rows) for column in range(5)]
+        for row in rows:
+            line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            self.stdout.write(line.rstrip())
 
     def _show(self, options: dict[str, Any]) -> None:
         tenant = find_tenant(options["slug"])
