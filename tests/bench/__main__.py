@@ -11,7 +11,7 @@ import signal
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -108,32 +108,30 @@ def paths_of(subject: str, peers: tuple[Running, Running]) -> list[str]:
     return [f"{path.partition('?')[0]}{page[0]['id']}/" for path, page in zip(paths, pages, strict=True)]
 
 
+COLUMNS: dict[str, tuple[Callable[[Round], float], str]] = {
+    "requests/s": (lambda done: done.load.rate, ",.0f"),
+    "p50 ms": (lambda done: done.load.p50, ".1f"),
+    "p95 ms": (lambda done: done.load.p95, ".1f"),
+    "errors": (lambda done: done.load.errors / done.load.requests, ".0%"),
+    "kB": (lambda done: done.load.size / done.load.requests / 1_000, ".1f"),
+    "CPU us/req": (lambda done: done.cost, ",.0f"),
+    "server": (lambda done: done.processor["server"], ",.0f"),
+    "postgresql": (lambda done: done.processor["postgresql"], ",.0f"),
+    "redis": (lambda done: done.processor["redis"], ",.0f"),
+    "others' CPU": (lambda done: done.others, ".0%"),
+}
+
+
 def table_of(comparison: Comparison, names: tuple[str, str], target: float | None) -> Table:
-    """Medians of a comparison as a table of two rows."""
+    """The median of each column over the rounds, a line for each peer."""
     aim = f" (target {target} x)" if target else ""
-    title = (
-        f"{comparison.subject}: {comparison.ratio:.2f} x stock{aim}, by processor time {comparison.cost_ratio:.2f} x"
-    )
-    table = Table(title=title, title_justify="left")
-    programs = list(comparison.stock[0].processor)
-    table.add_column("peer")
-    for column in ("requests/s", "p50 ms", "p95 ms", "errors", "CPU us/request", *programs, "others' CPU"):
+    title = f"{comparison.subject}: {comparison.ratio:.2f} x stock{aim}, by CPU time {comparison.cost_ratio:.2f} x"
+    table = Table("peer", title=title, title_justify="left")
+    for column in COLUMNS:
         table.add_column(column, justify="right")
     for name, rounds in zip(names, (comparison.stock, comparison.other), strict=True):
-        figures = [(each.load.rate, each.load.p50, each.load.p95, each.cost, each.others) for each in rounds]
-        rate, p50, p95, cost, others = map(statistics.median, zip(*figures, strict=True))
-        table.add_row(
-            *(
-                name,
-                f"{rate:,.0f}",
-                f"{p50:.1f}",
-                f"{p95:.1f}",
-                str(sum(each.load.errors for each in rounds)),
-            ),
-            f"{cost:,.0f}",
-            *(f"{statistics.median(each.processor[program] for each in rounds):,.0f}" for program in programs),
-            f"{others:.0%}",
-        )
+        medians = (format(statistics.median(read(done) for done in rounds), form) for read, form in COLUMNS.values())
+        table.add_row(name, *medians)
     return table
 
 

@@ -26,8 +26,9 @@ PATIENCE = 10.0  # seconds without any answer before a round is given up
 _WRK_REPORT = """
 done = function(summary, latency, requests)
     local e = summary.errors
-    io.write(string.format('\\nREPORT {"requests": %d, "seconds": %f, "p50": %f, "p95": %f, "errors": %d}\\n',
-        summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(95) / 1e3,
+    local form = 'REPORT {"requests": %d, "size": %d, "seconds": %f, "p50": %f, "p95": %f, "errors": %d}\\n'
+    io.write(string.format(form, summary.requests, summary.bytes, summary.duration / 1e6,
+        latency:percentile(50) / 1e3, latency:percentile(95) / 1e3,
         e.status + e.connect + e.read + e.write + e.timeout))
 end
 """
@@ -48,9 +49,10 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True)
 class Load:
-    """What a round of load saw: answers, seconds, latency percentiles in milliseconds, answers other than 200."""
+    """What a round saw: answers, bytes of them all, seconds, latency in milliseconds, answers other than 200."""
 
     requests: int
+    size: int
     seconds: float
     p50: float
     p95: float
@@ -79,6 +81,7 @@ def by_sockets(target: Target, *, seconds: float, connections: int) -> Load:
     latencies = sorted(latency for tally in tallies for latency in tally.latencies)
     return Load(
         requests=len(latencies),
+        size=sum(tally.size for tally in tallies),
         seconds=max(tally.seconds for tally in tallies),
         p50=_percentile(latencies, 50),
         p95=_percentile(latencies, 95),
@@ -99,6 +102,7 @@ def _by_wrk(wrk: str, target: Target, seconds: float, connections: int) -> Load:
 
 class _Tally(NamedTuple):
     latencies: list[float]  # milliseconds
+    size: int
     seconds: float
     errors: int
 
@@ -109,6 +113,7 @@ class _Connection:
     def __init__(self, target: Target, selector: selectors.BaseSelector) -> None:
         self._address, self._message, self._selector = ("127.0.0.1", target.port), target.message(), selector
         self._socket: socket.socket | None = None
+        self.received = 0  # bytes
 
     def send(self) -> None:
         """Sends the request, on a new connection when the server closed the last one."""
@@ -116,7 +121,7 @@ class _Connection:
             self._socket = socket.create_connection(self._address, timeout=PATIENCE)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._selector.register(self._socket, selectors.EVENT_READ, self)
-        self._head, self._missing, self.status, self._closes = b"", -1, b"", False
+        self._head, self._tail, self._missing, self.status, self._closes = b"", b"", 1, b"", False
         self.sent_at = time.perf_counter()
         self._socket.sendall(self._message)
 
@@ -127,26 +132,34 @@ class _Connection:
             chunk = self._socket.recv(262_144)
         except ConnectionError:
             chunk = b""
+        self.received += len(chunk)
         if not chunk:
             self.status, self._closes, self._missing = b"", True, 0
-        elif self._missing >= 0:
-            self._missing -= len(chunk)
+        elif self.status:
+            self._read_body(chunk)
         else:
             self._head += chunk
             head, end, body = self._head.partition(b"\r\n\r\n")
             if end:
                 self._read_head(head.lower())
-                self._missing -= len(body)
+                self._read_body(body)
         if self._missing == 0 and self._closes:
             self.close()
         return self._missing == 0
 
     def _read_head(self, head: bytes) -> None:
+        self.status, self._closes = head[9:12], b"connection: close" in head
         length = head.partition(b"content-length:")[2].partition(b"\r\n")[0]
-        if not length:
-            raise ValueError(f"An answer without Content-Length can't be measured: {head[:80]!r}")
-        self.status, self._missing = head[9:12], int(length)
-        self._closes = b"connection: close" in head
+        self._chunked = not length
+        self._missing = int(length or 1)
+
+    def _read_body(self, chunk: bytes) -> None:
+        if self._chunked:
+            # The last chunk is empty; no JSON text ends in what announces it.
+            self._tail = (self._tail + chunk)[-7:]
+            self._missing = int(self._tail != b"\r\n0\r\n\r\n")
+        else:
+            self._missing -= len(chunk)
 
     def close(self) -> None:
         """Ends the connection, if there is one."""
@@ -161,8 +174,8 @@ def _drive(target: Target, connections: int, seconds: float) -> _Tally:
     errors = 0
     with selectors.DefaultSelector() as selector, ExitStack() as stack:
         started = time.perf_counter()
-        for _ in range(connections):
-            connection = _Connection(target, selector)
+        opened = [_Connection(target, selector) for _ in range(connections)]
+        for connection in opened:
             stack.callback(connection.close)
             connection.send()
         while (now := time.perf_counter()) < started + seconds:
@@ -175,7 +188,8 @@ def _drive(target: Target, connections: int, seconds: float) -> _Tally:
                     latencies.append((time.perf_counter() - connection.sent_at) * 1_000)
                     errors += connection.status != b"200"
                     connection.send()
-    return _Tally(latencies, now - started, errors)
+        size = sum(connection.received for connection in opened)
+    return _Tally(latencies, size, now - started, errors)
 
 
 def _percentile(ordered: list[float], percent: int) -> float:

@@ -82,7 +82,7 @@ def stock(servers: EmbeddedServers, name: str) -> Peer:
     return Peer(
         name=name,
         command=f"exec {sys.executable} -m gunicorn 'django.core.wsgi:get_wsgi_application()'"
-        " --workers 2 --bind 127.0.0.1:$PORT --access-logfile -",
+        " --workers 2 --bind 127.0.0.1:$PORT --access-logfile - --no-control-socket",
         host=stock_prepare.HOST,
         token_path="/api/token/",
         credentials={"username": stock_prepare.USERNAME, "password": stock_prepare.PASSWORD},
@@ -121,9 +121,13 @@ def serving(peer: Peer, logs: Path) -> Iterator[Running]:
             farewell=signal.SIGTERM,
         )
     try:
-        _await_port(port, process, log)
         running = Running(peer, port, process.pid)
-        running.sign_in()
+        try:
+            _await_port(port, process)
+            running.sign_in()
+        except RuntimeError as error:
+            error.add_note(f"The end of its log:\n{log.read_text(errors='replace')[-3_000:]}")
+            raise
         yield running
     finally:
         finish(process, signal.SIGTERM)
@@ -135,11 +139,11 @@ def _free_port() -> int:
         return port
 
 
-def _await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
     ends = time.monotonic() + STARTUP
     while time.monotonic() < ends and process.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.1)
-    raise RuntimeError(f"The server didn't open port {port}:\n{log.read_text(errors='replace')[-3_000:]}")
+    raise RuntimeError(f"The server didn't open port {port}.")
