@@ -99,6 +99,7 @@ def save_term(*, term: Term, values: dict[str, Any]) -> Term:
         setattr(term, name, value)
     if term.academic_year_id is not None:
         AcademicYear.objects.select_for_update().filter(pk=term.academic_year_id).first()
+    term.full_clean()
     if term._state.adding:
         term.save(force_insert=True)
     else:

@@ -29,10 +29,13 @@ class SourcedRecord(Record):
         super().clean_fields(exclude=exclude)
 
 
-def ends_after_start(name: str, *, start: str = "starts_on", end: str = "ends_on") -> models.CheckConstraint:
-    """The exclusive end lies after the start, or is open."""
+def ends_after_start(
+    name: str, *, start: str = "starts_on", end: str = "ends_on", may_be_empty: bool = False
+) -> models.CheckConstraint:
+    """The exclusive end lies after the start (or on it, for days that may turn out to be none), or is open."""
+    closed = Q(**{f"{end}__gte" if may_be_empty else f"{end}__gt": F(start)})
     return models.CheckConstraint(
-        condition=Q(**{f"{end}__isnull": True}) | Q(**{f"{start}__isnull": True}) | Q(**{f"{end}__gt": F(start)}),
+        condition=Q(**{f"{end}__isnull": True}) | Q(**{f"{start}__isnull": True}) | closed,
         name=name,
         violation_error_message="The end is exclusive and must lie after the start.",
         violation_error_code="ends_before_start",

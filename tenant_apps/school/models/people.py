@@ -4,7 +4,7 @@ from django.conf import settings
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import DateRangeField, RangeOperators
 from django.db import models
-from django.db.models import F, Func, Q, Value
+from django.db.models import F, Func, Value
 
 from shared_apps.core.models import Record
 from tenant_apps.school.models.ground import SourcedRecord, ends_after_start
@@ -77,7 +77,7 @@ class StudentState(models.TextChoices):
 
 class Student(PersonDetails):
     """Somebody who learns here. `state` repeats the open row of the history and changes only by
-    `services.change_student_state`; `left_on` is the first day without them."""
+    `services.change_student_state`; `left_on` is the first day without them (that of joining, if they never came)."""
 
     student_number = models.CharField(max_length=100, unique=True)
     campus = models.ForeignKey(Campus, on_delete=models.PROTECT, related_name="students")
@@ -90,7 +90,9 @@ class Student(PersonDetails):
 
     class Meta(PersonDetails.Meta):
         abstract = False
-        constraints = [ends_after_start("school_student_left_after_joined", start="joined_on", end="left_on")]
+        constraints = [
+            ends_after_start("school_student_left_after_joined", start="joined_on", end="left_on", may_be_empty=True)
+        ]
 
 
 class StudentStatus(Record):
@@ -109,10 +111,7 @@ class StudentStatus(Record):
         default_permissions = ()
         ordering = ("starts_on", "id")
         constraints = [
-            models.CheckConstraint(
-                condition=Q(ends_on__isnull=True) | Q(ends_on__gte=F("starts_on")),
-                name="school_studentstatus_ends_after_start",
-            ),
+            ends_after_start("school_studentstatus_ends_after_start", may_be_empty=True),
             ExclusionConstraint(
                 name="school_studentstatus_one_at_a_time",
                 expressions=[("student", RangeOperators.EQUAL), (date_range(), RangeOperators.OVERLAPS)],
