@@ -40,9 +40,12 @@ class StopRequested(BaseException):
 def raise_on_stop_signals() -> None:
     """The first of the stop signals raises StopRequested in the main thread; later ones are ignored."""
 
+    def already_stopping(signum: int, frame: FrameType | None) -> None:
+        """Not SIG_IGN: children would inherit it, and a signal on its way makes Python complain."""
+
     def stop(signum: int, frame: FrameType | None) -> NoReturn:
         for each in STOP_SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
+            signal.signal(each, already_stopping)
         raise StopRequested(signal.Signals(signum).name)
 
     for each in STOP_SIGNALS:
