@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -105,6 +105,12 @@ class Progress:
         if self._cancelled:
             raise Cancelled
 
+    def last(self) -> tuple[int, str]:
+        """What was shown last, once nothing is on its way any more: the job's row may be locked from here on."""
+        if self._pending is not None:
+            self._pending.result()
+        return self._shown
+
     def _look(self) -> None:
         now = time.monotonic()
         if now < self._next_look or (self._pending is not None and not self._pending.done()):
@@ -173,29 +179,32 @@ def run(job_id: UUID) -> None:
 
 def _run_body(job: Job, beside: SecondConnection) -> None:
     """The body in a savepoint, under the lock; a failure rolls the body back and is stored by the same commit."""
+    progress = Progress(job, beside)
     try:
         with transaction.atomic():
-            job.result = body_of(job.kind)(job, Progress(job, beside))
-            job.state, job.progress = Job.State.SUCCEEDED, 100
-            _finish(job, beside)
+            job.result = body_of(job.kind)(job, progress)
+            job.state = Job.State.SUCCEEDED
+            _finish(job, progress)
     except Exception as error:  # noqa: BLE001 - whatever happened, the job must say so
         job.result = None
         _explain(job, error)
-        _finish(job, beside)
+        _finish(job, progress)
 
 
-def _finish(job: Job, beside: SecondConnection) -> None:
-    # Progress updates the same row: what is on its way must land before this transaction locks the row.
-    beside.run(lambda: None).result()
+def _finish(job: Job, progress: Progress) -> None:
+    job.progress, job.step = progress.last()
+    if job.state == Job.State.SUCCEEDED:
+        job.progress = 100
     job.finished_at = timezone.now()
-    job.save(update_fields=("state", "progress", "result", "errors", "finished_at", "updated_at"))
+    job.save(update_fields=("state", "progress", "step", "result", "errors", "finished_at", "updated_at"))
     transaction.on_commit(lambda: tell(job), robust=True)
 
 
 def _explain(job: Job, error: Exception) -> None:
     """State and errors for what the body raised."""
     job.state = Job.State.FAILED
-    problem = as_problem(error)
+    # A refusal by the database is a defect here: no one sent the value that it refuses.
+    problem = None if isinstance(error, DatabaseError) else as_problem(error)
     if isinstance(error, Cancelled):
         job.state = Job.State.CANCELLED
     elif isinstance(error, JobFailed):

@@ -1,0 +1,3 @@
+from tests.tasks.committed import committed
+
+__all__ = ["committed"]
