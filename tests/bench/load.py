@@ -79,6 +79,8 @@ def by_sockets(target: Target, *, seconds: float, connections: int) -> Load:
         rounds = [pool.submit(_drive, target, share, seconds) for _ in range(GENERATORS)]
         tallies = [each.result() for each in rounds]
     latencies = sorted(latency for tally in tallies for latency in tally.latencies)
+    if not latencies:
+        raise TimeoutError(f"Not one answer from port {target.port} within {seconds:.0f} s")
     return Load(
         requests=len(latencies),
         size=sum(tally.size for tally in tallies),
@@ -193,4 +195,4 @@ def _drive(target: Target, connections: int, seconds: float) -> _Tally:
 
 
 def _percentile(ordered: list[float], percent: int) -> float:
-    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] if ordered else math.nan
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
