@@ -42,7 +42,7 @@ test: lint  ## Lint, types, floors and the whole suite
 
 # The checks are independent: two at a time, each one's output in one piece.
 lint: $(VENV)/.dev  ## Style, import floors, types, Django's checks, missing migrations
-	@$(MAKE) --no-print-directory -j 2 --output-sync=target lint-types lint-style lint-floors lint-django
+	@$(MAKE) --no-print-directory -j 2 --keep-going --output-sync=target lint-types lint-style lint-floors lint-django
 
 lint-style: $(VENV)/.dev
 	$(call timed,style,$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --check --quiet --diff .)
