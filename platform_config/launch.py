@@ -151,6 +151,9 @@ def run_scratch(command: list[str]) -> int:
             "DATA_DIR": scratch,
             "SECRET_KEY": os.environ.get("SECRET_KEY") or secrets.token_urlsafe(48),
         }
+        if not os.environ.get("DATABASE_URL"):
+            # Only migrating makes the serving role, and an empty database has not been migrated.
+            environment.setdefault("DATABASE_APP_URL", servers.database_url)
         return _run(command, environment)
 
 
