@@ -4,12 +4,15 @@ import os
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import django
 from celery import Celery
+from django.apps import apps
+from django.conf import settings
 from kombu.utils.uuid import uuid
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "platform_config.settings.local")
-
-from django.conf import settings
+if not apps.models_ready:  # the celery command imports this module first of all
+    django.setup()
 
 from tasks.base import TenantTask, header_for
 from tasks.schedule import SCHEDULE

@@ -57,6 +57,8 @@ class RequestMiddleware:
                 headers[name] = value
         if "Cache-Control" not in headers:
             headers["Cache-Control"] = "no-store"
+        if not response.streaming and "Content-Length" not in headers:
+            headers["Content-Length"] = str(len(response.content))
         place = getattr(request, "institution", None)
         log.info(
             "request",

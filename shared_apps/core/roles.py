@@ -26,9 +26,11 @@ def ensure_serving_role() -> None:
         cursor.execute("SELECT pg_advisory_lock(7201)")
         try:
             cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [serving["USER"]])
-            verb = "ALTER" if cursor.fetchone() else "CREATE"
-            statement = sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD {}")
-            cursor.execute(statement.format(sql.SQL(verb), name, password).as_string(connection.connection))
+            # A role without CREATEROLE and so on is what CREATE ROLE makes; ALTER ROLE must not name those, or it
+            # would need a superuser.
+            verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")
+            statement = sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(verb, name, password)
+            cursor.execute(statement.as_string(connection.connection))
             # So that the owner may end the serving role's connections before it drops a database.
             cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(name).as_string(connection.connection))
         finally:
