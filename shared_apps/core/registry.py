@@ -50,6 +50,7 @@ class Registry:
     grants: dict[str, dict[PermissionCatalogue, frozenset[Action]]] = field(default_factory=dict)
     publisher: Callable[..., None] | None = None
     authenticator: Callable[[HttpRequest], Principal | None] | None = None
+    time_zone: Callable[[], str | None] | None = None
 
     def scope(self, model: type[Model], scope: Scope, resolver: ScopeResolver) -> None:
         """Say how `scope` narrows `model`; once only."""

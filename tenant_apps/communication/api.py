@@ -1,7 +1,8 @@
 """A person's notifications."""
 
 from shared_apps.core.api import EXACT, RANGE, ResourceViewSet, verb
-from shared_apps.core.api.reading import Sight, today
+from shared_apps.core.api.reading import Sight
+from shared_apps.core.clock import local_date
 from shared_apps.core.permissions import Action, Principal, Scope
 from tenant_apps.communication import services
 from tenant_apps.communication.models import Notification
@@ -31,7 +32,7 @@ class NotificationViewSet(ResourceViewSet):
     def see(cls, principal: Principal, action: Action) -> Sight:
         """Own ones only; the permission itself is checked as everywhere."""
         super().see(principal, action)
-        return Sight(((Scope.SELF, False),), (principal.user_id, today()))
+        return Sight(((Scope.SELF, False),), (principal.user_id, local_date()))
 
     @verb(action="change")
     def read(self, record: Notification) -> None:

@@ -65,6 +65,9 @@ class InstitutionViewSet(ResourceViewSet):
     ordering = ("name",)
     actions = "view change"
 
+    def update(self, record: models.Model, **values: Any) -> None:
+        services.change_profile(profile=record, values=values)
+
 
 class CampusViewSet(ResourceViewSet):
     """Sites of the institution."""

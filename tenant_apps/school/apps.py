@@ -13,6 +13,7 @@ class SchoolConfig(AppConfig):
 
         scopes.register()
         registry.provisioning_step("school.institution", services.make_institution)
+        registry.time_zone = services.time_zone
         for subject in SchoolPermission:
             registry.grant("principal", subject, " ".join(subject.actions))
         for subject in REFERENCE:

@@ -1,11 +1,14 @@
 """Verbs of the school: the profile, a new student, a change of state, a term by hand."""
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 from django.db import transaction
 
+from shared_apps.core import bus
+from shared_apps.core.clock import local_date
+from shared_apps.core.context import current_institution
 from shared_apps.core.errors import Conflict, Invalid
 from shared_apps.core.registry import NewInstitution
 from tenant_apps.school.models import AcademicYear, Institution, Student, StudentStatus, Term
@@ -30,9 +33,20 @@ def make_institution(new: NewInstitution) -> None:
     profile.save(force_insert=True)
 
 
-def today() -> date:
-    """The date at the institution now."""
-    return Institution.objects.get().local_date(datetime.now(UTC))
+def time_zone() -> str | None:
+    """The institution's time zone (IANA), None where there is no profile (the operators' tenant)."""
+    return Institution.objects.values_list("time_zone", flat=True).first()
+
+
+def change_profile(*, profile: Institution, values: dict[str, Any]) -> Institution:
+    """Change the institution's profile; a new time zone holds in every process at once. Raises ValidationError."""
+    for name, value in values.items():
+        setattr(profile, name, value)
+    profile.full_clean()
+    profile.save(update_fields=[*values, "updated_at"])
+    institution_id = str(current_institution().id)
+    transaction.on_commit(lambda: bus.tell("time_zone", institution_id))
+    return profile
 
 
 @transaction.atomic
@@ -50,7 +64,7 @@ def register_student(*, state: str = StudentState.ENROLLED, **values: Any) -> St
 
 def open_histories(students: Iterable[Student], *, reason: str = "") -> None:
     """First history rows of students that were just written, in one statement."""
-    first_day = today()
+    first_day = local_date()
     StudentStatus.objects.bulk_create(
         StudentStatus(student=student, state=student.state, starts_on=student.joined_on or first_day, reason=reason)
         for student in students
@@ -69,7 +83,7 @@ def change_student_state(*, student: Student, to: str, on: date, reason: str = "
     if to not in MOVES[locked.state]:
         after = ", ".join(sorted(MOVES[locked.state]))
         raise Conflict(f"A student who is {locked.state} cannot become {to}; possible: {after}.", code="bad_transition")
-    if on > today():
+    if on > local_date():
         raise Invalid.at("/on", "The day lies in the future; record the change when it holds.", code="in_future")
     present = StudentStatus.objects.get(student=locked, ends_on=None)
     if on < present.starts_on:

@@ -19,6 +19,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 MOST_SHAPES = 5_000
+MOST_HOLES = 400
 _TOKEN = secrets.token_hex(4)
 Build = Callable[[Sequence[Any]], QuerySet]
 
@@ -76,23 +77,23 @@ def compile_query(shape: Hashable, build: Build, values: Sequence[Any]) -> tuple
 
 
 def _learn(build: Build, values: Sequence[Any]) -> Compiled | None:
-    stand_ins = [_placeholder(value, index) for index, value in enumerate(values)]
-    if any(stand_in is None for stand_in in stand_ins):
+    """Compile twice with different placeholders. What differs must be a hole; anything else that differs was computed
+    from a value, and then the shape cannot be remembered. A value that the query does not use differs nowhere."""
+    first = _with_placeholders(build, values, 0)
+    second = _with_placeholders(build, values, 1)
+    return Compiled(*first) if first is not None and first == second else None
+
+
+def _with_placeholders(build: Build, values: Sequence[Any], variant: int) -> tuple[str, tuple[Any, ...]] | None:
+    stand_ins = [_placeholder(value, index + variant * MOST_HOLES) for index, value in enumerate(values)]
+    if any(stand_in is None for stand_in in stand_ins) or len(values) > MOST_HOLES:
         return None
     try:
         sql, parameters = build(stand_ins).query.sql_with_params()
     except (EmptyResultSet, ValueError, OverflowError):
         return None
-    holes: list[Any] = []
-    found: set[int] = set()
-    for parameter in parameters:
-        hole = _hole(parameter, stand_ins)
-        holes.append(parameter if hole is None else hole)
-        if hole is not None:
-            found.add(hole.index)
-    if len(found) != len(values):
-        return None
-    return Compiled(sql, tuple(holes))
+    holes = ((parameter, _hole(parameter, stand_ins)) for parameter in parameters)
+    return sql, tuple(parameter if hole is None else hole for parameter, hole in holes)
 
 
 def _placeholder(value: Any, index: int) -> Any:

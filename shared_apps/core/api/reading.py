@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -16,6 +15,7 @@ from django.http import HttpRequest
 from shared_apps.core.api.compiled import compile_query
 from shared_apps.core.api.declarations import EVERYONE, REGISTERED, Narrowing
 from shared_apps.core.api.querystring import Cursor, ListGrammar, ListRequest
+from shared_apps.core.clock import local_date
 from shared_apps.core.permissions import Principal, Reach, Scope
 from shared_apps.core.registry import Viewer, registry
 
@@ -42,17 +42,12 @@ class Sight:
     nothing: bool = False
 
 
-def today() -> date:
-    """The date on which dated scopes are judged."""
-    return datetime.now(UTC).date()
-
-
 def sight(principal: Principal, reaches: Sequence[Reach], scopes: Scopes) -> Sight:
     """How far these reaches let the principal see. A scope that the resource does not declare shows nothing."""
     if scopes is EVERYONE or any(reach.scope is Scope.INSTITUTION for reach in reaches):
         return Sight((), ())
     kinds: list[tuple[Scope, bool]] = []
-    values: list[Any] = [principal.user_id, today()]
+    values: list[Any] = [principal.user_id, local_date()]
     for reach in reaches:
         if isinstance(scopes, Mapping) and reach.scope in scopes:
             kinds.append((reach.scope, reach.scope_id is not None))
