@@ -402,6 +402,7 @@ class EmbeddedServers:
         nursery = self.data_dir / "postgres.new"
         for remains in (nursery, cluster):
             if remains.exists():
+                clear_leftovers(remains)  # initdb, which removes files itself when it is interrupted
                 clear_leftovers(remains / "data")
                 shutil.rmtree(remains)
         self._directory(nursery)
