@@ -12,7 +12,6 @@ RIGHTS: dict[str, dict[str, str]] = {
     "/api/v1/accounts/role-inheritances/": {"principal": "view add delete"},
     "/api/v1/accounts/role-permissions/": {"principal": "view add delete"},
     "/api/v1/accounts/user-roles/": {"principal": CRUD},
-    "/api/v1/accounts/permissions/": {"principal": "view"},
     "/api/v1/school/institution/": {
         "principal": "view change",
         "teacher": "view",
