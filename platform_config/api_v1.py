@@ -3,10 +3,12 @@
 from django.urls import URLPattern, URLResolver, include, path
 
 from shared_apps.core.api import ResourceViewSet
+from shared_apps.tenants import api as tenants
 from tenant_apps.academics import api as academics
 from tenant_apps.accounts import api as accounts
 from tenant_apps.communication import api as communication
 from tenant_apps.eventlog import api as eventlog
+from tenant_apps.interop import api as interop
 from tenant_apps.school import api as school
 
 Room = dict[str, type[ResourceViewSet]]
@@ -27,5 +29,6 @@ institution = [
     *everywhere,
     *room("school/", school.routes),
     *room("academics/", academics.routes),
+    path("interop/", include(interop.urlpatterns)),
 ]
-operator = everywhere
+operator = [*everywhere, path("platform/", include(tenants.platform_routes))]

@@ -1,0 +1,7 @@
+"""What can be done to the things of this room."""
+
+from shared_apps.core.permissions import PermissionCatalogue, subject
+
+
+class InteropPermission(PermissionCatalogue):
+    ROSTER = subject("interop", "rosterimport", "roster imports", "view import")

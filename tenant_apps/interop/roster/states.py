@@ -1,0 +1,112 @@
+"""The history of students' states: how new students begin, who comes back, and who lacks in the roster."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import date
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from shared_apps.core.ids import uuid7
+from tenant_apps.interop.oneroster.findings import quoted
+from tenant_apps.interop.roster.draft import Plan, StateMove
+from tenant_apps.interop.roster.findings import PlanCode
+from tenant_apps.interop.roster.tables import TableChange, stored_rows
+from tenant_apps.school.models import Student, StudentStatus
+from tenant_apps.school.models.people import StudentState
+
+USERS = "users.csv"
+STATUS_COLUMNS = ("id", "student_id", "state", "starts_on", "ends_on", "reason")
+IMPORTED = "Imported from a roster"
+LACKED = "Missing in an imported roster"
+RETURNED = "In an imported roster again"
+
+
+class Present(NamedTuple):
+    """A stored student of a roster, with the open row of their history."""
+
+    sourced_id: str
+    id: UUID
+    state: str
+    joined_on: date | None
+    since: date
+    reason: str
+
+
+def plan_states(plan: Plan) -> None:
+    """First rows of the history of new students; who lacked in an earlier roster and is back; who lacks now."""
+    change = next(change for change in plan.changes if change.model is Student)
+    _begin_histories(plan, change)
+    present = _present()
+    known = {row.sourced_id: row.line for row in plan.roster.users}
+    changed = {row[0] for row in change.changed}
+    differing: dict[str, list[int]] = defaultdict(list)
+    for student in present:
+        if student.sourced_id not in plan.students or student.state == StudentState.ENROLLED:
+            continue
+        if student.state == StudentState.LEFT and student.reason == LACKED and student.since <= plan.today:
+            plan.state_moves.append(StateMove(student.id, StudentState.ENROLLED, plan.today, RETURNED))
+            change.moved += student.id not in changed
+        else:
+            differing[student.state].append(known[student.sourced_id])
+    for state, lines in sorted(differing.items()):
+        detail = (
+            f"{len(lines):,} students of the roster have the state {state} here, set by hand, and keep it: change it "
+            "by hand, or take them out of the roster."
+        )
+        plan.log.note("warning", PlanCode.STATE_DIFFERS, detail, file=USERS, line=min(lines), column="sourcedId")
+    if plan.close_missing:
+        _close(plan, change, [student for student in present if student.sourced_id not in plan.students])
+
+
+def _begin_histories(plan: Plan, change: TableChange) -> None:
+    at = {column: place for place, column in enumerate(change.created_columns)}
+    for row in change.created:
+        student, state = row[at["id"]], row[at["state"]]
+        joined_on, left_on = row[at["joined_on"]], row[at["left_on"]]
+        if state == StudentState.LEFT:
+            if joined_on is not None:
+                plan.new_statuses.append(_status(student, StudentState.ENROLLED, joined_on, left_on))
+            plan.new_statuses.append(_status(student, state, left_on, None))
+        else:
+            plan.new_statuses.append(_status(student, state, joined_on or plan.today, None))
+
+
+def _status(
+    student: UUID, state: str, starts_on: date, ends_on: date | None, reason: str = IMPORTED
+) -> tuple[Any, ...]:
+    return uuid7(), student, str(state), starts_on, ends_on, reason
+
+
+def _present() -> list[Present]:
+    open_rows = {
+        student: (since, reason)
+        for student, since, reason in stored_rows(
+            StudentStatus, ("student_id", "starts_on", "reason"), "ends_on IS NULL"
+        )
+    }
+    columns = ("sourced_id", "id", "state", "joined_on")
+    students = stored_rows(Student, columns, "sourced_id IS NOT NULL")
+    return [Present._make((*row, *open_rows[row[1]])) for row in students if row[1] in open_rows]
+
+
+def _close(plan: Plan, change: TableChange, missing: list[Present]) -> None:
+    """Students who lack in the roster have left today."""
+    enrolled = [student for student in missing if student.state == StudentState.ENROLLED]
+    if enrolled and not plan.students:
+        detail = f"The roster has no students at all, so {len(enrolled):,} stored ones stay enrolled."
+        plan.log.note("warning", PlanCode.NOTHING_TO_CLOSE_BY, detail, file=USERS)
+        return
+    for student in enrolled:
+        first = max(student.since, student.joined_on or student.since)
+        if first >= plan.today:
+            detail = f"{quoted(student.sourced_id)} lacks in the roster, but joins only on {first}: change it by hand."
+            plan.log.note("warning", PlanCode.NOT_CLOSED, detail, file=USERS, column="sourcedId")
+            continue
+        plan.state_moves.append(StateMove(student.id, StudentState.LEFT, plan.today, LACKED))
+        change.ended += 1
+
+
+def statuses_of_moves(plan: Plan) -> list[tuple[Any, ...]]:
+    """The rows that the moves open."""
+    return [_status(move.student_id, move.to, move.on, None, move.reason) for move in plan.state_moves]

@@ -1,0 +1,171 @@
+"""Verbs of exchange with other systems: importing a roster, by a job or at the command line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from shared_apps.core.clock import local_date
+from shared_apps.core.context import current_institution
+from tenant_apps.communication.services import notify
+from tenant_apps.eventlog.jobs import JobFailed, Progress, SecondConnection, job
+from tenant_apps.eventlog.models import Job
+from tenant_apps.eventlog.services import start_job
+from tenant_apps.interop.models import RosterImport
+from tenant_apps.interop.oneroster import Finding, Limits, read_roster
+from tenant_apps.interop.roster import Plan, Steps, make_plan, one_import_at_a_time, write_plan
+
+KIND = "interop.roster_import"
+ABANDONED_AFTER = timedelta(hours=1)  # an upload that no import refers to; the longest upload takes minutes
+
+
+def import_roster(*, path: Path, dry_run: bool, close_missing: bool, steps: Steps) -> Plan:
+    """Compare the roster at `path` with the current institution and, unless `dry_run`, write the difference.
+
+    Nothing is written when the plan has errors. All in one transaction (the caller's, if one is open); two imports of
+    an institution run one after the other. Raises what `steps.check` raises, and django.db.Error when somebody changed
+    the same rows meanwhile.
+    """
+    steps(1, "Reading and checking")
+    roster = read_roster(path, limits=Limits(upload_bytes=settings.ROSTER_UPLOAD_MAX_BYTES))
+    steps(35, "Comparing")
+    steps.check()
+    with transaction.atomic():
+        if not dry_run:
+            one_import_at_a_time()
+        plan = make_plan(roster, today=local_date(), close_missing=close_missing, steps=steps)
+        if not dry_run and not plan.error_count:
+            write_plan(plan, steps)
+    return plan
+
+
+def upload_folder() -> Path:
+    """Where the current institution's uploads lie."""
+    return settings.MEDIA_ROOT / str(current_institution().id) / "roster-imports"
+
+
+def start_roster_import(
+    *,
+    import_id: UUID,
+    upload: Path,
+    file_name: str,
+    size: int,
+    sha256: str,
+    dry_run: bool,
+    close_missing: bool,
+    requested_by: UUID | None,
+) -> RosterImport:
+    """Hand a stored upload to a worker. `upload` lies in `upload_folder()`; it is removed when the job has ended."""
+    with transaction.atomic():
+        started = start_job(kind=KIND, parameters={"roster_import": str(import_id)}, requested_by=requested_by)
+        return RosterImport.objects.create(
+            id=import_id,
+            job=started,
+            requested_by_id=requested_by,
+            file_name=file_name,
+            stored_path=str(upload.relative_to(settings.MEDIA_ROOT)),
+            size=size,
+            sha256=sha256,
+            dry_run=dry_run,
+            close_missing=close_missing,
+        )
+
+
+@job(KIND)
+def run_roster_import(running: Job, progress: Progress) -> dict[str, Any]:
+    """Body of the job. A dry run succeeds whatever it finds; an import with errors fails and changes nothing."""
+    record = RosterImport.objects.get(pk=running.parameters["roster_import"])
+    with _upload_removed(record):
+        plan = import_roster(
+            path=record.upload, dry_run=record.dry_run, close_missing=record.close_missing, steps=progress
+        )
+        if plan.error_count and not record.dry_run:
+            # The job's transaction rolls back, and what was found must outlive it.
+            beside = SecondConnection()
+            try:
+                beside.run(_report, record, plan, "roster.failed", "Roster not imported").result()
+            finally:
+                beside.close()
+            raise JobFailed(_errors(plan), _summary(record, plan))
+        if record.dry_run:
+            _report(record, plan, "roster.checked", "Roster checked")
+        else:
+            _report(record, plan, "roster.imported", "Roster imported")
+        return _summary(record, plan)
+
+
+@contextmanager
+def _upload_removed(record: RosterImport) -> Iterator[None]:
+    """Remove the upload when the job ends, however it ends. A killed worker's upload stays for the next one."""
+    try:
+        yield
+    except Exception:
+        record.upload.unlink(missing_ok=True)
+        raise
+    # Not before the commit: until then the worker may die, and the next one needs the file.
+    transaction.on_commit(lambda: record.upload.unlink(missing_ok=True), robust=True)
+
+
+def _report(record: RosterImport, plan: Plan, kind: str, title: str) -> None:
+    """Keep what the plan says and tell whoever asked for it, in one transaction."""
+    record.counts = plan.counts
+    record.findings = [{"severity": finding.severity, **finding.as_dict()} for finding in plan.findings]
+    record.error_count, record.warning_count = plan.error_count, plan.warning_count
+    with transaction.atomic():
+        record.save(update_fields=("counts", "findings", "error_count", "warning_count", "updated_at"))
+        if record.requested_by_id is not None:
+            notify(
+                recipients=[record.requested_by_id],
+                kind=kind,
+                title=title,
+                body=_sentence(record, plan),
+                data=_summary(record, plan),
+                key=f"roster-import:{record.pk}",
+            )
+
+
+def _summary(record: RosterImport, plan: Plan) -> dict[str, Any]:
+    return {
+        "roster_import": str(record.pk),
+        "dry_run": record.dry_run,
+        "counts": plan.counts,
+        "error_count": plan.error_count,
+        "warning_count": plan.warning_count,
+    }
+
+
+def _sentence(record: RosterImport, plan: Plan) -> str:
+    totals = {name: sum(counts[name] for counts in plan.counts.values()) for name in ("created", "updated", "closed")}
+    numbers = ", ".join(f"{number:,} {name}" for name, number in totals.items())
+    return f"{record.file_name}: {numbers}; {plan.error_count:,} errors, {plan.warning_count:,} warnings."
+
+
+def _errors(plan: Plan) -> list[dict[str, Any]]:
+    errors: list[Finding] = [finding for finding in plan.findings if finding.severity == "error"]
+    return [finding.as_dict() for finding in errors]
+
+
+def sweep_uploads() -> int:
+    """Remove uploads of the current institution whose job has ended or never began; how many there were.
+
+    They are what a killed worker, or a web process killed while it received a file, leaves behind.
+    """
+    folder = upload_folder()
+    if not folder.is_dir():
+        return 0
+    before = (timezone.now() - ABANDONED_AFTER).timestamp()
+    open_jobs = RosterImport.objects.filter(job__state__in=(Job.State.PENDING, Job.State.RUNNING))
+    needed = {Path(path).name for path in open_jobs.values_list("stored_path", flat=True)}
+    removed = 0
+    for upload in folder.iterdir():
+        # Looked at before the rows were read? Then a file that is young may have a row by now.
+        if upload.name not in needed and upload.stat().st_mtime < before:
+            upload.unlink(missing_ok=True)
+            removed += 1
+    return removed
