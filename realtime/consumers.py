@@ -169,8 +169,7 @@ class NotificationsConsumer:
         self._sent = last if self._after is None else min(self._after, last)
         await self._send({"type": "ready", "data": {"last_seq": last}})
         if self._after is None:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._heard.wait(), RESUME_SECONDS)
+            await _first(self._heard, RESUME_SECONDS)
         while True:
             self._wake.clear()
             while self._errors:
@@ -218,9 +217,16 @@ class NotificationsConsumer:
             refusal = await self._from_database(_refusal, self.institution, self.principal)
             if refusal is not None:
                 raise Close.because(refusal)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._watched.look_again.wait(), RECHECK_SECONDS)
+            await _first(self._watched.look_again, RECHECK_SECONDS)
             self._wake.set()  # by the clock, so that a lost hint is made good
+
+
+async def _first(event: asyncio.Event, seconds: float) -> None:
+    """Wait for the event or the time. Not `asyncio.wait_for`: Python 3.11's swallows a cancellation that comes
+    together with the event, and the loop would live on."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _seq_of(text: str) -> int | None:

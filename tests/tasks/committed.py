@@ -11,11 +11,11 @@ from django.db import connection
 
 from shared_apps.core import bus
 from shared_apps.core.context import InstitutionContext, State, institution, platform
-from tenant_apps.accounts.models import Role, Session
+from tenant_apps.accounts.models import RefreshToken, Role, Session
 from tenant_apps.communication.models import Notification
 from tenant_apps.eventlog.models import Job, OutboxMessage, Stream, StreamEvent
 
-TABLES = (StreamEvent, Stream, OutboxMessage, Notification, Job, Session)
+TABLES = (StreamEvent, Stream, OutboxMessage, Notification, Job, RefreshToken, Session)
 
 
 @pytest.fixture
@@ -35,8 +35,9 @@ def sweep(*places: InstitutionContext) -> None:
         Tenant.objects.update(state=State.ACTIVE)
     for place in places:
         with institution(place):
-            for model in TABLES:
-                model.objects.all().delete()
+            with connection.cursor() as cursor:
+                for model in TABLES:
+                    cursor.execute(f"DELETE FROM {model._meta.db_table}")
             Role.objects.filter(code__startswith="effect").delete()
     connection.close()
     for handler in bus._handlers.values():

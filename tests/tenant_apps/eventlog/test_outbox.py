@@ -1,7 +1,7 @@
 """Effects leave a transaction with it, and happen once."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -20,13 +20,13 @@ from tenant_apps.eventlog.models import OutboxMessage
 
 
 @pytest.fixture
-def handler(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+def handler(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Registers handlers of made-up topics for one test."""
 
     def register(topic: str, function: outbox.Handler) -> None:
         monkeypatch.setitem(outbox._handlers, topic, function)
 
-    yield register
+    return register
 
 
 def make_role(message: OutboxMessage) -> None:
