@@ -4,7 +4,7 @@ from datetime import date
 
 from rest_framework import serializers
 
-from shared_apps.core.api import CONTAINS, EVERYONE, EXACT, RANGE, REGISTERED, ResourceViewSet, verb
+from shared_apps.core.api import CONTAINS, EVERYONE, EXACT, RANGE, REGISTERED, Body, ResourceViewSet, verb
 from shared_apps.core.permissions import Action, Scope
 from tenant_apps.academics import services
 from tenant_apps.academics.models import Course, Enrolment, Section, SectionTeacher, SectionTerm, Subject
@@ -87,7 +87,7 @@ class SectionTeacherViewSet(ResourceViewSet):
     orderable = ("starts_on", "created_at")
 
 
-class Move(serializers.Serializer):
+class Move(Body):
     to_section = serializers.PrimaryKeyRelatedField(queryset=Section.objects.all(), pk_field=serializers.UUIDField())
     on = serializers.DateField(help_text="The first day in the new section.")
 

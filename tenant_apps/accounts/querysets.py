@@ -1,6 +1,7 @@
 """Reads of who holds what."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
@@ -21,6 +22,46 @@ FROM closure JOIN accounts_rolepermission AS held ON held.role_id = closure.role
 GROUP BY closure.holder
 """
 
+# Asked for everybody who comes back after 15 s, so it is written out: compiling the ORM's two queries for it takes
+# twice as long as running this one.
+SITTING = """
+SELECT session.user_id, person.email, person.token_version, session.expires_at,
+       held.role_id, role.code, held.scope, held.scope_id, held.valid_from, held.valid_until
+FROM accounts_session AS session
+JOIN accounts_user AS person ON person.id = session.user_id
+LEFT JOIN accounts_userrole AS held
+       ON held.user_id = person.id AND (held.valid_until IS NULL OR held.valid_until > %(now)s)
+LEFT JOIN accounts_role AS role ON role.id = held.role_id
+WHERE session.id = %(session)s AND session.ended_at IS NULL AND session.expires_at > %(now)s AND person.is_active
+ORDER BY held.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A role that a person holds now or will hold."""
+
+    role_id: UUID
+    code: str
+    scope: str
+    scope_id: UUID | None
+    valid_from: datetime | None
+    valid_until: datetime | None
+
+    def begun(self, instant: datetime) -> bool:
+        return self.valid_from is None or self.valid_from <= instant
+
+
+@dataclass(frozen=True, slots=True)
+class Sitting:
+    """An open session, its owner, and the roles of the owner that are not over."""
+
+    user_id: UUID
+    email: str
+    version: int
+    expires_at: datetime
+    roles: tuple[Held, ...]
+
 
 class UserRoleQuerySet(models.QuerySet):
     """Roles held by people."""
@@ -40,6 +81,18 @@ class SessionQuerySet(models.QuerySet):
     def still_open(self) -> "SessionQuerySet":
         """Those that have neither ended nor expired."""
         return self.filter(ended_at=None, expires_at__gt=timezone.now())
+
+
+def sitting_of(session_id: UUID, now: datetime) -> Sitting | None:
+    """The open session with this id; None when it is over or its owner may not sign in. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(SITTING, {"session": session_id, "now": now})
+        rows = cursor.fetchall()
+    if not rows:
+        return None
+    user_id, email, version, expires_at = rows[0][:4]
+    roles = tuple(Held(*row[4:]) for row in rows if row[4] is not None)
+    return Sitting(user_id, email, version, expires_at, roles)
 
 
 def permissions_of_roles(roles: Iterable[UUID]) -> dict[UUID, frozenset[str]]:

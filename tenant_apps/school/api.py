@@ -5,7 +5,7 @@ from typing import Any
 from django.db import models
 from rest_framework import serializers
 
-from shared_apps.core.api import CONTAINS, EVERYONE, EXACT, RANGE, REGISTERED, ResourceViewSet, verb
+from shared_apps.core.api import CONTAINS, EVERYONE, EXACT, RANGE, REGISTERED, Body, ResourceViewSet, verb
 from shared_apps.core.permissions import Scope
 from tenant_apps.school import services
 from tenant_apps.school.models import (
@@ -153,7 +153,7 @@ class TermViewSet(ResourceViewSet):
         services.save_term(term=record, values=values)
 
 
-class ChangeState(serializers.Serializer):
+class ChangeState(Body):
     to = serializers.ChoiceField(choices=StudentState.choices)
     on = serializers.DateField(help_text="The first day of the new state.")
     reason = serializers.CharField(max_length=300, allow_blank=True, default="")

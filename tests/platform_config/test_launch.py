@@ -306,6 +306,33 @@ def test_scratch_runs_a_command_with_servers_of_its_own_and_passes_its_exit_code
     assert bare_place.left(within=0) == []
 
 
+def test_every_process_imports_only_what_the_base_lock_installs(bare_place: Place, servers: EmbeddedServers) -> None:
+    # The suite's environment holds the tools as well, so a package that is missing from the lock would go unseen.
+    script = (
+        "import sys\n"
+        "from importlib.metadata import packages_distributions\n"
+        "import granian.server, platform_config.asgi, platform_config.wsgi\n"
+        "from tasks.app import app\n"
+        "app.connection().ensure_connection()\n"
+        "owners = packages_distributions()\n"
+        "tops = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(*{owner.lower().replace('_', '-') for top in tops for owner in owners.get(top, ())})\n"
+    )
+    environment = bare_place.environment | {
+        "DATABASE_URL": servers.database_url,
+        "REDIS_URL": servers.redis_url,
+        "SECRET_KEY": "x" * 50,
+    }
+    asked = subprocess.run(
+        [sys.executable, "-c", script], cwd=TOP, env=environment, capture_output=True, text=True, check=True
+    )
+    locked = {
+        line.partition("==")[0] for line in (TOP / "requirements/base.txt").read_text().splitlines() if "==" in line
+    }
+    assert {"django", "kombu", "packaging"} <= set(asked.stdout.split())
+    assert set(asked.stdout.split()) - locked == set()
+
+
 def test_a_service_that_ignores_sigterm_is_killed_with_its_children_after_the_grace(tmp_path: Path) -> None:
     environment = os.environ | {"LYCEUM_TEST": str(tmp_path)}
     place = Place(tmp_path, {"LYCEUM_TEST": str(tmp_path), "DATA_DIR": str(tmp_path)}, 0)

@@ -150,7 +150,7 @@ def test_with_redis_away_the_school_stays_open_and_rights_are_read_each_time(
     request.getfixturevalue("redis_away")
     with CaptureQueriesContext(connection) as away:
         assert door.get(ME).status_code == 200
-    assert len(away) == len(warm) + 3
+    assert len(away) == len(warm) + 2
     settings.RATE_LIMIT_USER = (2, 600)
     assert [door.get(ME).status_code for _ in range(2)] == [200, 429], "this process goes on counting by itself"
 

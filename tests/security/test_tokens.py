@@ -315,7 +315,7 @@ def test_a_warm_request_reads_no_rights_from_the_database_and_a_change_makes_it_
         forget_authorisations(teacher.user_id)
     with CaptureQueriesContext(connection) as cold:
         door.get(ME)
-    assert len(cold) == len(warm) + 3
+    assert len(cold) == len(warm) + 2
 
 
 def test_a_revoked_role_stops_working_at_the_next_request(

@@ -1,5 +1,6 @@
 """The resource kit: what a room's `api.py` needs."""
 
+from shared_apps.core.api.bodies import Body, described
 from shared_apps.core.api.declarations import CONTAINS, EVERYONE, EXACT, RANGE, REGISTERED, verb
 from shared_apps.core.api.permissions import ANYONE, SIGNED_IN
 from shared_apps.core.api.resources import ResourceViewSet
@@ -13,7 +14,9 @@ __all__ = [
     "RANGE",
     "REGISTERED",
     "SIGNED_IN",
+    "Body",
     "PlatformView",
     "ResourceViewSet",
+    "described",
     "verb",
 ]

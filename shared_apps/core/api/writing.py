@@ -5,6 +5,8 @@ from typing import Any
 from django.db import models
 from rest_framework import serializers
 
+from shared_apps.core.api.bodies import RefusesUnknown
+
 
 class TextField(serializers.CharField):
     """Text is text: REST framework's own field would take the number 5 for "5"."""
@@ -15,7 +17,7 @@ class TextField(serializers.CharField):
         return super().to_internal_value(data)
 
 
-class RecordSerializer(serializers.ModelSerializer):
+class RecordSerializer(RefusesUnknown, serializers.ModelSerializer):
     """Types the body's values. Rules of a row are the model's own (`full_clean`), so they hold for every writer."""
 
     serializer_field_mapping = {
@@ -39,18 +41,6 @@ class RecordSerializer(serializers.ModelSerializer):
         if not options["validators"]:
             options.pop("validators")
         return kind, options
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict):
-            unknown = sorted(set(data) - set(self.fields))
-            if unknown:
-                raise serializers.ValidationError(
-                    {
-                        name: [serializers.ErrorDetail("There is no such field here.", "unknown_field")]
-                        for name in unknown
-                    }
-                )
-        return super().to_internal_value(data)
 
 
 def record_serializer(name: str, model: type[models.Model], fields: tuple[str, ...], fixed: tuple[str, ...]) -> Any:

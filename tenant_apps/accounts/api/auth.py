@@ -6,15 +6,17 @@ from uuid import UUID
 from django.conf import settings
 from django.http import HttpRequest
 from django.urls import URLPattern, path
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from shared_apps.core.api import ANYONE, SIGNED_IN, PlatformView
+from shared_apps.core.api import ANYONE, SIGNED_IN, PlatformView, described
 from shared_apps.core.api.admission import admit, client_address, demand
 from shared_apps.core.api.resources import parse_key
 from shared_apps.core.context import current_institution
-from shared_apps.core.errors import Invalid, Unauthenticated
+from shared_apps.core.errors import Invalid, Problem, Unauthenticated
 from tenant_apps.accounts import services, sessions, signin
 from tenant_apps.accounts.api import bodies
 from tenant_apps.accounts.authentication import TICKET_SECONDS, issue_ticket
@@ -34,20 +36,6 @@ SIGN_IN_RATE = (3000, 3600)
 own, far narrower limits (`signin`)."""
 ID = "019a9f3e-5c1b-7d2e-8f40-1a2b3c4d5e6f"
 TOKENS = {"access": "eyJhbGciOiJFZERTQSI...", "refresh": "b7cX2k0Y...", "expires_in": 900}
-
-
-def _described(summary: str, *, body: Any = None, sent: Any = None, answer: Any, value: Any, status: int = 200) -> Any:
-    """The OpenAPI text of one operation, with an example each way."""
-    examples = [OpenApiExample("Request", value=sent, request_only=True)] if sent is not None else []
-    shown = [OpenApiExample("Answer", value=value, response_only=True)] if value is not None else []
-    reply = OpenApiResponse(answer, description=summary, examples=shown)
-    return extend_schema(summary=summary, request=body, responses={status: reply}, examples=examples)
-
-
-def _checked(body: type[bodies.Body], request: Request) -> dict[str, Any]:
-    serializer = body(data=request.data or {})
-    serializer.is_valid(raise_exception=True)
-    return serializer.validated_data
 
 
 class OwnAdmission(PlatformView):
@@ -78,7 +66,7 @@ class TokenView(OwnAdmission):
     password. Ten wrong passwords for one account from one address within 15 minutes make that pair wait.
     """
 
-    @_described(
+    @described(
         "Sign in",
         body=bodies.AuthSignIn,
         sent={"email": "principal@greenwood.test", "password": "correct horse battery staple"},
@@ -87,7 +75,7 @@ class TokenView(OwnAdmission):
     )
     def post(self, request: Request) -> Response:
         self._count()
-        values = _checked(bodies.AuthSignIn, request)
+        values = bodies.AuthSignIn.read(request)
         if values["cookies"]:
             demand_origin(request._request)
         issued = signin.sign_in(
@@ -107,11 +95,15 @@ class RefreshView(OwnAdmission):
     back later was taken by someone: its session ends, for both.
     """
 
-    @_described(
+    @described(
         "Refresh", body=bodies.AuthRefresh, sent={"refresh": "b7cX2k0Y..."}, answer=bodies.AuthTokens, value=TOKENS
     )
     def post(self, request: Request) -> Response:
-        values = _checked(bodies.AuthRefresh, request)
+        try:
+            values = bodies.AuthRefresh.read(request)
+        except (ValidationError, Problem):
+            self._count()
+            raise
         by_cookie = "refresh" not in values
         secret = request.COOKIES.get(REFRESH_COOKIE, "") if by_cookie else values["refresh"]
         owner = sessions.session_of(secret)
@@ -130,9 +122,9 @@ class LogoutView(PlatformView):
 
     permission = SIGNED_IN
 
-    @_described("Sign out", body=bodies.AuthLogout, sent={"everywhere": False}, answer=None, value=None, status=204)
+    @described("Sign out", body=bodies.AuthLogout, sent={"everywhere": False}, answer=None, value=None, status=204)
     def post(self, request: Request) -> Response:
-        if _checked(bodies.AuthLogout, request)["everywhere"]:
+        if bodies.AuthLogout.read(request)["everywhere"]:
             services.end_everywhere(user_id=self.principal.user_id)
         else:
             sessions.end_own_session(user_id=self.principal.user_id, session_id=self.principal.session_id)
@@ -146,7 +138,7 @@ class MeView(PlatformView):
 
     permission = SIGNED_IN
 
-    @_described(
+    @described(
         "Oneself",
         answer=bodies.AuthMe,
         value={
@@ -206,7 +198,7 @@ class SocketTicketView(PlatformView):
 
     permission = SIGNED_IN
 
-    @_described(
+    @described(
         "Make a socket ticket", answer=bodies.AuthTicket, value={"ticket": "Yt5p...", "expires_in": 30}, status=201
     )
     def post(self, request: Request) -> Response:
@@ -218,7 +210,7 @@ class SessionsView(PlatformView):
 
     permission = SIGNED_IN
 
-    @_described(
+    @described(
         "List one's devices",
         answer=bodies.AuthSessionList,
         value={
@@ -256,7 +248,8 @@ class SessionView(PlatformView):
 
     permission = SIGNED_IN
 
-    @_described("Sign a device out", answer=None, value=None, status=204)
+    @extend_schema(parameters=[OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH)])
+    @described("Sign a device out", answer=None, value=None, status=204)
     def delete(self, request: Request, id: str) -> Response:
         sessions.end_own_session(user_id=self.principal.user_id, session_id=parse_key(id))
         return Response(status=204)
@@ -267,7 +260,7 @@ class PasswordView(PlatformView):
 
     permission = SIGNED_IN
 
-    @_described(
+    @described(
         "Change one's password",
         body=bodies.AuthPassword,
         sent={"current_password": "correct horse battery staple", "new_password": "a longer sentence is better"},
@@ -275,7 +268,7 @@ class PasswordView(PlatformView):
         value={"access": "eyJhbGciOiJFZERTQSI...", "expires_in": 900},
     )
     def post(self, request: Request) -> Response:
-        values = _checked(bodies.AuthPassword, request)
+        values = bodies.AuthPassword.read(request)
         principal = self.principal
         user = User.objects.get(pk=principal.user_id)
         # A stolen token must not become a way to guess: counted as wrong sign-ins are.
@@ -299,7 +292,7 @@ class JwksView(PlatformView):
     permission = ANYONE
     authentication_classes = ()
 
-    @_described(
+    @described(
         "Public keys",
         answer=bodies.AuthKeys,
         value={

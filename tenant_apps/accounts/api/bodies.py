@@ -1,26 +1,9 @@
 """Bodies and answers of /api/v1/auth/. Component names carry the room."""
 
-from typing import Any
-
 from rest_framework import serializers
 
+from shared_apps.core.api import Body
 from tenant_apps.accounts.passwords import MOST_CHARACTERS
-
-
-class Body(serializers.Serializer):
-    """A JSON object whose unknown keys are refused: a misspelt one must not be taken for one left out."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict):
-            unknown = sorted(set(data) - set(self.fields))
-            if unknown:
-                raise serializers.ValidationError(
-                    {
-                        name: [serializers.ErrorDetail("There is no such field here.", "unknown_field")]
-                        for name in unknown
-                    }
-                )
-        return super().to_internal_value(data)
 
 
 def _password() -> serializers.CharField:

@@ -2,44 +2,73 @@
 
 import django.core.serializers.json
 import django.db.models.deletion
-import shared_apps.core.ids
 from django.conf import settings
 from django.db import migrations, models
 
+import shared_apps.core.ids
+
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('eventlog', '0001_initial'),
+        ("eventlog", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='RosterImport',
+            name="RosterImport",
             fields=[
-                ('id', models.UUIDField(default=shared_apps.core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('file_name', models.CharField(editable=False, max_length=255)),
-                ('stored_path', models.CharField(editable=False, max_length=255)),
-                ('size', models.PositiveBigIntegerField(editable=False)),
-                ('sha256', models.CharField(editable=False, max_length=64)),
-                ('dry_run', models.BooleanField(default=False, editable=False)),
-                ('close_missing', models.BooleanField(default=False, editable=False)),
-                ('counts', models.JSONField(default=dict, editable=False, encoder=django.core.serializers.json.DjangoJSONEncoder)),
-                ('findings', models.JSONField(default=list, editable=False, encoder=django.core.serializers.json.DjangoJSONEncoder)),
-                ('error_count', models.PositiveIntegerField(default=0, editable=False)),
-                ('warning_count', models.PositiveIntegerField(default=0, editable=False)),
-                ('job', models.OneToOneField(editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='eventlog.job')),
-                ('requested_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=shared_apps.core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("file_name", models.CharField(editable=False, max_length=255)),
+                ("stored_path", models.CharField(editable=False, max_length=255)),
+                ("size", models.PositiveBigIntegerField(editable=False)),
+                ("sha256", models.CharField(editable=False, max_length=64)),
+                ("dry_run", models.BooleanField(default=False, editable=False)),
+                ("close_missing", models.BooleanField(default=False, editable=False)),
+                (
+                    "counts",
+                    models.JSONField(
+                        default=dict, editable=False, encoder=django.core.serializers.json.DjangoJSONEncoder
+                    ),
+                ),
+                (
+                    "findings",
+                    models.JSONField(
+                        default=list, editable=False, encoder=django.core.serializers.json.DjangoJSONEncoder
+                    ),
+                ),
+                ("error_count", models.PositiveIntegerField(default=0, editable=False)),
+                ("warning_count", models.PositiveIntegerField(default=0, editable=False)),
+                (
+                    "job",
+                    models.OneToOneField(
+                        editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="eventlog.job"
+                    ),
+                ),
+                (
+                    "requested_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-created_at', '-id'),
-                'default_permissions': (),
-                'indexes': [models.Index(fields=['-created_at', '-id'], name='interop_rosterimport_newest')],
+                "ordering": ("-created_at", "-id"),
+                "default_permissions": (),
+                "indexes": [models.Index(fields=["-created_at", "-id"], name="interop_rosterimport_newest")],
             },
         ),
     ]

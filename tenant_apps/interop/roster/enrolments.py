@@ -6,7 +6,7 @@ stored; of a new enrolment it is the first day of the section's first term.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import date
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -18,7 +18,7 @@ from tenant_apps.interop.oneroster.findings import Code, quoted
 from tenant_apps.interop.oneroster.rows import EnrollmentRow
 from tenant_apps.interop.roster.draft import Plan
 from tenant_apps.interop.roster.findings import PlanCode
-from tenant_apps.interop.roster.tables import Stored, TableChange, stored_rows
+from tenant_apps.interop.roster.tables import Stored, TableChange, Values, stored_rows
 
 ENROLLMENTS = "enrollments.csv"
 
@@ -84,19 +84,32 @@ def _plan_rows(
     missing = {key: row for key, row in stored.items() if key not in wanted}
     if plan.close_missing:
         missing = _close(plan, change, missing, bool(rows))
-    # One person in one section (for teachers: in one role there). Students' stretches must not share a day, teachers'
-    # must not begin on the same one: so say the constraints of the two tables.
-    stretches: dict[tuple[Any, ...], list[Stretch]] = defaultdict(list)
+    others = [row.values for row in (*missing.values(), *by_hand)]
+    changed = {row[0] for row in change.changed}
+    for same in _repeated(wanted, others, lines, ids):
+        _report_overlaps(plan, same, whole=not roles)
+        change.parked += [stretch.id for stretch in same if stretch.id is not None and stretch.id in changed]
+
+
+def _repeated(
+    wanted: dict[str, Values], others: list[Values], lines: dict[str, int], ids: dict[str, UUID]
+) -> list[list[Stretch]]:
+    """The stretches of each person in each section (for teachers: in each role there) who has several of them.
+
+    Nearly everybody has one, so those are not collected: 200,000 of them are not small.
+    """
+    pairs = Counter((who, where, *role) for who, where, _, _, *role in wanted.values())
+    pairs.update(pair for who, where, _, _, *role in others if (pair := (who, where, *role)) in pairs)
+    stretches: dict[tuple[Any, ...], list[Stretch]] = {pair: [] for pair, count in pairs.items() if count > 1}
+    if not stretches:
+        return []
     for key, (who, where, starts_on, ends_on, *role) in wanted.items():
-        stretches[who, where, *role].append(Stretch(starts_on, ends_on or date.max, lines[key], ids[key]))
-    for who, where, starts_on, ends_on, *role in (row.values for row in (*missing.values(), *by_hand)):
+        if (who, where, *role) in stretches:
+            stretches[who, where, *role].append(Stretch(starts_on, ends_on or date.max, lines[key], ids[key]))
+    for who, where, starts_on, ends_on, *role in others:
         if (who, where, *role) in stretches:
             stretches[who, where, *role].append(Stretch(starts_on, ends_on or date.max, 0, None))
-    changed = {row[0] for row in change.changed}
-    for same in stretches.values():
-        if len(same) > 1:
-            _report_overlaps(plan, same, whole=not roles)
-            change.parked += [stretch.id for stretch in same if stretch.id is not None and stretch.id in changed]
+    return list(stretches.values())
 
 
 def _stored(

@@ -1,8 +1,13 @@
 """Signing in, oneself, signing out."""
 
+from typing import Any
+
 import pytest
 
+from shared_apps.core.api import admission
+from shared_apps.core.api.admission import forget_authorisations
 from shared_apps.core.context import InstitutionContext
+from tenant_apps.accounts.authentication import PlatformAuthentication, PlatformAuthenticationScheme
 from tests import cast
 from tests.api import as_person, nobody
 
@@ -33,3 +38,53 @@ def test_who_signed_out_is_refused_with_the_same_token(greenwood: InstitutionCon
 
 def test_a_request_without_credentials_is_asked_to_sign_in(greenwood: InstitutionContext) -> None:
     assert nobody(greenwood).get(AUTH + "me/").status_code == 401
+
+
+def test_every_answer_says_how_much_of_the_limit_is_left(greenwood: InstitutionContext) -> None:
+    door = as_person(greenwood, cast.of(greenwood).teacher)
+    answers = [
+        door.get(AUTH + "me/"),
+        nobody(greenwood).get(AUTH + "me/"),
+        nobody(greenwood).post(AUTH + "token/", {"email": "nobody@greenwood.test", "password": "wrong"}),
+        nobody(greenwood).post(AUTH + "refresh/", {"refresh": "unknown"}),
+        nobody(greenwood).post(AUTH + "refresh/", {"refersh": "misspelt"}),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 401, 401, 401, 400]
+    for answer in answers:
+        assert int(answer["X-RateLimit-Remaining"]) < int(answer["X-RateLimit-Limit"])
+        assert int(answer["X-RateLimit-Reset"]) > 0
+
+
+def test_sockets_are_told_of_changed_rights_after_the_commit(
+    inside: InstitutionContext, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    """Before it they would read the old rights and keep them."""
+    told: list[tuple[str, str]] = []
+    monkeypatch.setattr(admission.bus, "tell", lambda topic, key: told.append((topic, key)))
+    teacher = cast.of(inside).teacher.user_id
+    with django_capture_on_commit_callbacks(execute=True):
+        forget_authorisations(teacher)
+        forget_authorisations(None)
+        assert told == []
+    assert told == [("authz", f"{inside.id}:{teacher}"), ("authz", f"{inside.id}:")]
+
+
+def test_the_api_document_offers_bearer_or_cookie_and_asks_for_one_of_them() -> None:
+    scheme = PlatformAuthenticationScheme(PlatformAuthentication)
+    assert scheme.get_security_requirement(None) == [{"bearer": []}, {"cookie": []}]
+
+
+@pytest.mark.parametrize("path", ["token/", "refresh/", "logout/", "password/"])
+@pytest.mark.parametrize("body", [b"{", b"[]", b"7", b"null", b'{"email": 1e999}', b"\xff"])
+def test_a_body_that_is_no_json_object_is_refused_and_never_a_defect(
+    greenwood: InstitutionContext, path: str, body: bytes
+) -> None:
+    door = as_person(greenwood, cast.of(greenwood).teacher)
+    answer = door.ask("POST", AUTH + path, body)
+    assert 400 <= answer.status_code < 500
+    assert answer["Content-Type"] == "application/problem+json"
+
+
+def test_signing_out_needs_no_body(greenwood: InstitutionContext) -> None:
+    door = as_person(greenwood, cast.of(greenwood).teacher)
+    assert door.ask("POST", AUTH + "logout/").status_code == 204

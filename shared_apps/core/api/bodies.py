@@ -1,0 +1,51 @@
+"""Bodies of requests and their place in the OpenAPI text."""
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+
+
+class RefusesUnknown:
+    """A JSON object whose unknown keys are refused: a misspelt one must not be taken for one left out."""
+
+    fields: Any
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict):
+            unknown = sorted(set(data) - set(self.fields))
+            if unknown:
+                code = "unknown_field"
+                raise serializers.ValidationError(
+                    {name: [serializers.ErrorDetail("There is no such field here.", code)] for name in unknown}
+                )
+        return super().to_internal_value(data)  # type: ignore[misc]
+
+
+class Body(RefusesUnknown, serializers.Serializer):
+    """Base of every body that is not a resource's record."""
+
+    @classmethod
+    def read(cls, request: Request) -> dict[str, Any]:
+        """The request's body, checked and typed. Raises ValidationError."""
+        serializer = cls(data=request.data or {})
+        serializer.is_valid(raise_exception=True)
+        return dict(serializer.validated_data)
+
+
+def described(
+    summary: str,
+    *,
+    body: Any = None,
+    sent: Any = None,
+    answer: Any = None,
+    value: Any = None,
+    status: int = 200,
+    **more: Any,
+) -> Any:
+    """The OpenAPI text of one operation: `sent` and `value` are its examples; `more` goes to extend_schema."""
+    examples = [OpenApiExample("Request", value=sent, request_only=True)] if sent is not None else []
+    shown = [OpenApiExample("Answer", value=value, response_only=True)] if value is not None else []
+    reply = OpenApiResponse(answer, description=summary, examples=shown)
+    return extend_schema(summary=summary, request=body, responses={status: reply}, examples=examples, **more)
