@@ -46,6 +46,7 @@ class Registry:
     """What the rooms have registered. Filled once, while the apps get ready."""
 
     provisioning_steps: list[tuple[str, ProvisioningStep]] = field(default_factory=list)
+    new_institution_checks: list[Callable[[NewInstitution], None]] = field(default_factory=list)
     scopes: dict[tuple[type[Model], Scope], ScopeResolver] = field(default_factory=dict)
     grants: dict[str, dict[PermissionCatalogue, frozenset[Action]]] = field(default_factory=dict)
     publisher: Callable[..., None] | None = None

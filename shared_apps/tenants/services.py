@@ -15,7 +15,7 @@ from psycopg import sql
 from shared_apps.core import bus
 from shared_apps.core.context import Kind, State, institution, platform
 from shared_apps.core.engine.base import owner_connection
-from shared_apps.core.errors import Conflict, Invalid, NotFound, Problem
+from shared_apps.core.errors import Conflict, Invalid, NotFound
 from shared_apps.core.registry import NewInstitution, registry
 from shared_apps.core.roles import ensure_serving_role, grant_serving_role
 from shared_apps.tenants.models import Domain, Tenant
@@ -57,6 +57,8 @@ def create_institution(*, new: NewInstitution) -> Tenant:
             validate_email(new.admin_email)
         except ValidationError:
             raise Invalid.at("/admin_email", "This is not an e-mail address.", code="invalid_email") from None
+    for check in registry.new_institution_checks:
+        check(new)
     with platform():
         tenant = _claim(slug, name, new.kind)
         with owner_connection(), connection.cursor() as lock:
@@ -66,18 +68,12 @@ def create_institution(*, new: NewInstitution) -> Tenant:
             if tenant.state != State.PROVISIONING:
                 raise _taken(slug)
             _make_schema(tenant)
-            try:
-                with institution(tenant.context), transaction.atomic():
-                    for _, step in registry.provisioning_steps:
-                        step(new)
-                    with platform():
-                        changed_at = datetime.now(UTC)
-                        Tenant.objects.filter(pk=tenant.pk).update(state=State.ACTIVE, state_changed_at=changed_at)
-            except (Problem, ValidationError):
-                # A step refused what the creator said: nothing is left that would keep the slug from a better try.
-                lock.execute(f"DROP SCHEMA {connection.ops.quote_name(tenant.schema_name)} CASCADE")
-                Tenant.objects.filter(pk=tenant.pk).delete()
-                raise
+            with institution(tenant.context), transaction.atomic():
+                for _, step in registry.provisioning_steps:
+                    step(new)
+                with platform():
+                    changed_at = datetime.now(UTC)
+                    Tenant.objects.filter(pk=tenant.pk).update(state=State.ACTIVE, state_changed_at=changed_at)
         bus.tell("tenants", str(tenant.pk))
         return Tenant.objects.prefetch_related("domains").get(pk=tenant.pk)
 

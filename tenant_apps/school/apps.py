@@ -12,6 +12,7 @@ class SchoolConfig(AppConfig):
         from tenant_apps.school.permissions import REFERENCE, SchoolPermission
 
         scopes.register()
+        registry.new_institution_checks.append(services.check_institution)
         registry.provisioning_step("school.institution", services.make_institution)
         registry.time_zone = services.time_zone
         for subject in SchoolPermission:

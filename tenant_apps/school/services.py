@@ -26,11 +26,18 @@ MOVES: dict[str, frozenset[str]] = {
 GONE = frozenset({StudentState.TRANSFERRED, StudentState.GRADUATED, StudentState.LEFT})
 
 
+def check_institution(new: NewInstitution) -> None:
+    """Before anything is made: raises ValidationError for an unknown language, currency or time zone."""
+    _profile(new).clean_fields()
+
+
 def make_institution(new: NewInstitution) -> None:
-    """The profile's row, from what the creator said. Raises ValidationError for an unknown currency or time zone."""
-    profile = Institution(name=new.name, language=new.language, currency=new.currency, time_zone=new.time_zone)
-    profile.full_clean()
-    profile.save(force_insert=True)
+    """The profile's row, from what the creator said."""
+    _profile(new).save(force_insert=True)
+
+
+def _profile(new: NewInstitution) -> Institution:
+    return Institution(name=new.name, language=new.language, currency=new.currency, time_zone=new.time_zone)
 
 
 def time_zone() -> str | None:

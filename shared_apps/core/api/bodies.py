@@ -29,7 +29,7 @@ class Body(RefusesUnknown, serializers.Serializer):
     @classmethod
     def read(cls, request: Request) -> dict[str, Any]:
         """The request's body, checked and typed. Raises ValidationError."""
-        serializer = cls(data=request.data or {})
+        serializer = cls(data=request.data)
         serializer.is_valid(raise_exception=True)
         return dict(serializer.validated_data)
 

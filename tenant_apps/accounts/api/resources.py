@@ -166,7 +166,7 @@ class PermissionsView(PlatformView):
         return [path(prefix, cls.as_view(), name="accounts-permission-list")]
 
 
-routes = {
+routes: dict[str, Any] = {
     "users": UserViewSet,
     "roles": RoleViewSet,
     "role-inheritances": RoleInheritanceViewSet,
