@@ -4,7 +4,6 @@ from typing import Any
 
 import structlog
 from django.db import DatabaseError, InterfaceError, connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler
 
@@ -16,36 +15,35 @@ FOLLOWER_SECONDS = 2.0
 log = structlog.get_logger(__name__)
 
 
+# Asked of the server each time: Django opens a lost connection again, and the lock would silently be gone with it.
+HOLD = """
+SELECT CASE WHEN EXISTS (
+    SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = %(lock)s AND classid = 0 AND objsubid = 1
+    AND granted AND pid = pg_backend_pid()
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+) THEN true ELSE pg_try_advisory_lock(%(lock)s) END
+"""
+
+
 class Leadership:
     """A lock on a connection of its own: whoever dies gives it up, and the next beat takes over."""
 
     def __init__(self) -> None:
-        self._connection: BaseDatabaseWrapper | None = None
+        self._connection = connections.create_connection("default")
 
     def held(self) -> bool:
         """Whether this process leads, after trying to."""
         try:
-            if self._connection is not None:
-                self._execute("SELECT 1")
-                return True
-            self._connection = connections.create_connection("default")
-            if self._execute("SELECT pg_try_advisory_lock(%s)", LEADER_LOCK):
-                return True
+            with self._connection.cursor() as cursor:
+                cursor.execute(HOLD, {"lock": LEADER_LOCK})
+                return bool(cursor.fetchone()[0])
         except (DatabaseError, InterfaceError) as error:
             log.warning("beat_lost_its_lock", error=str(error))
-        self.resign()
-        return False
-
-    def _execute(self, statement: str, *parameters: Any) -> bool:
-        assert self._connection is not None
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return bool(cursor.fetchone()[0])
+            self.resign()
+            return False
 
     def resign(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._connection.close()
 
 
 class LeaderScheduler(DatabaseScheduler):
@@ -54,9 +52,6 @@ class LeaderScheduler(DatabaseScheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._leadership = Leadership()
         self._leads = False
-        # Beat is one thread that does nothing else: it stands on the platform for its whole life.
-        self._place = platform()
-        self._place.__enter__()
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
@@ -64,15 +59,21 @@ class LeaderScheduler(DatabaseScheduler):
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Seconds until the next tick."""
-        led, self._leads = self._leads, self._leadership.held()
-        if not self._leads:
-            return FOLLOWER_SECONDS
-        if not led:
-            log.info("beat_leads")
-            self._initial_read, self._heap = True, None
-            PeriodicTask.objects.filter(name__startswith=PREFIX).exclude(name__in=SCHEDULE).delete()
-            super().setup_schedule()
-        return super().tick(*args, **kwargs)
+        with platform():
+            led, self._leads = self._leads, self._leadership.held()
+            if not self._leads:
+                return FOLLOWER_SECONDS
+            if not led:
+                log.info("beat_leads")
+                self._initial_read, self._heap = True, None
+                PeriodicTask.objects.filter(name__startswith=PREFIX).exclude(name__in=SCHEDULE).delete()
+                super().setup_schedule()
+            return super().tick(*args, **kwargs)
+
+    def sync(self) -> None:
+        """Also called at the end, outside of a tick."""
+        with platform():
+            super().sync()
 
     def close(self) -> None:
         super().close()

@@ -6,7 +6,7 @@ from typing import Any
 from celery import Task, shared_task
 
 from shared_apps.core import bus
-from shared_apps.core.context import NoTenant, PLATFORM, current
+from shared_apps.core.context import PLATFORM, NoTenant, current
 from tasks.app import app
 from tenant_apps.accounts.models import Role, User
 from tenant_apps.eventlog.jobs import Progress, job

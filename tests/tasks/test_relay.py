@@ -41,7 +41,7 @@ def test_a_round_finds_exactly_the_institutions_with_something_to_do_in_one_quer
     with CaptureQueriesContext(connection) as queries:
         due = {found.institution.slug: (found.messages, found.jobs) for found in relay.find_due()}
     assert due == {"greenwood": (True, False), "lumiere": (False, True)}
-    reading = [query["sql"] for query in queries.captured_queries if "FROM \"t_" in query["sql"]]
+    reading = [query["sql"] for query in queries.captured_queries if 'FROM "t_' in query["sql"]]
     assert len(reading) == 1
     assert "UNION ALL" in reading[0]
     relay.sweep()
@@ -62,9 +62,7 @@ def test_an_institution_that_is_not_active_waits_until_it_is_resumed(
     assert events(greenwood) == 1
 
 
-def test_a_schema_without_its_tables_does_not_stop_the_others(
-    committed: None, greenwood: InstitutionContext
-) -> None:
+def test_a_schema_without_its_tables_does_not_stop_the_others(committed: None, greenwood: InstitutionContext) -> None:
     tell(greenwood)
     with platform():
         broken = Tenant.objects.create(name="Behind", schema_name="t_behind", state=State.ACTIVE)

@@ -41,7 +41,9 @@ def test_a_killed_worker_loses_and_doubles_nothing(committed: None, greenwood: I
             assert services.sweep_jobs() == 0, "while the worker lives, its job is left alone"
             workers.kill(doomed)
         until(lock_is_free)
-        assert (state(), Role.objects.filter(code="effect").count()) == ("running", 0), "stuck, were it not for the sweep"
+        assert (state(), Role.objects.filter(code="effect").count()) == ("running", 0), (
+            "stuck, were it not for the sweep"
+        )
         with workers.relay(), workers.worker():
             assert workers.reached(job.pk) == "in the middle"
             until(lambda: state() == "succeeded")
