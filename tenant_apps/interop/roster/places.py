@@ -157,11 +157,11 @@ def _plan_terms(plan: Plan, sessions: dict[str, AcademicSessionRow]) -> None:
 
 
 def _years_by_date(plan: Plan, sessions: dict[str, AcademicSessionRow]) -> list[tuple[Span, Any]]:
-    """All years that the institution will have, for terms that name none."""
+    """All years that the institution will have, the shortest first, for terms that name none."""
     found = {key: (plan.span_of_session[key], year) for key, year in plan.years.items()}
     for key, year_id, starts_on, ends_on in stored_rows(AcademicYear, ("sourced_id", "id", "starts_on", "ends_on")):
         found.setdefault(key or str(year_id), (Span(starts_on, ends_on), year_id))
-    return sorted(found.values(), key=lambda pair: (pair[0], str(pair[1])))
+    return sorted(found.values(), key=lambda pair: (pair[0].ends_on - pair[0].starts_on, pair[0], str(pair[1])))
 
 
 def _frame(
