@@ -27,6 +27,7 @@ from pathlib import Path
 
 from platform_config.children import finish, own_identity, spawn, tie_to_parent
 from platform_config.embedded import EmbeddedServerError, EmbeddedServers
+from platform_config.metrics import fresh_directory
 from platform_config.supervisor import StopRequested, Supervisor, raise_on_stop_signals, run_guarded
 
 TOP = Path(__file__).resolve().parents[1]
@@ -41,6 +42,7 @@ DATA = (
     "run.path",
     "logs",
     "media",
+    "metrics",
     "environment",
     "secret_key",
 )
@@ -93,9 +95,11 @@ def run_demo(*, procfile: Path, prepare: str, reset: bool) -> int:
     data_dir = Path(os.environ.get("DATA_DIR") or ".data").absolute()
     port = _port("PORT", 8000)
     realtime_port = _port("REALTIME_PORT", port + 1)
+    metrics_port = _port("METRICS_PORT", port + 2)
     host = os.environ.get("HOST") or "127.0.0.1"
     _refuse_if_taken(host, port, "PORT", f"make demo PORT={port + 1000}")
     _refuse_if_taken(host, realtime_port, "PORT + 1, for WebSockets", f"make demo PORT={port + 1000}")
+    _refuse_if_taken(host, metrics_port, "PORT + 2, for metrics", f"make demo PORT={port + 1000}")
     services = _read_procfile(procfile)
 
     servers = EmbeddedServers(
@@ -112,6 +116,8 @@ def run_demo(*, procfile: Path, prepare: str, reset: bool) -> int:
             "HOST": host,
             "PORT": str(port),
             "REALTIME_PORT": str(realtime_port),
+            "METRICS_PORT": str(metrics_port),
+            "PROMETHEUS_MULTIPROC_DIR": fresh_directory(data_dir / "metrics"),
             "SECRET_KEY": os.environ.get("SECRET_KEY") or _secret_key(data_dir),
         }
         _refuse_if_silent(environment)

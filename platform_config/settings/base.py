@@ -60,8 +60,10 @@ APPEND_SLASH = False
 
 # No sessions, CSRF or auth middleware: every request is signed in by its token or cookie in accounts.authentication.
 MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "shared_apps.core.middleware.RequestMiddleware",
     "shared_apps.tenants.middleware.HostMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 TEMPLATES = [
     {
