@@ -167,7 +167,9 @@ def test_with_redis_away_nobody_can_guess_passwords(greenwood: InstitutionContex
 @pytest.mark.django_db
 def test_a_restart_of_redis_costs_no_request(inside: InstitutionContext) -> None:
     assert admission.admit(request_from("192.0.2.9")).allowed
-    bus.client().client_kill_filter(_type="normal", skipme=True)
+    line = admission._line.connection
+    line.send_command("CLIENT", "ID")
+    bus.client().client_kill_filter(_id=line.read_response())
     bus.client().script_flush()
     fresh = admission.admit(request_from("192.0.2.9"), rate=(10, 60))
     assert fresh.remaining == 8, "counted by Redis, not by this process alone"

@@ -259,6 +259,7 @@ def _call(script: Script, keys: tuple[str, ...], arguments: tuple[str | int, ...
     except (redis.RedisError, OSError):
         _hang_up()
         # A connection that stood idle over a restart of Redis is dead; only a new one says whether Redis is there.
+        # What was carried out before the line broke is thus counted twice, never not at all.
         if fresh:
             raise
         return _call(script, keys, arguments)
