@@ -148,7 +148,14 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Lyceum",
-    "DESCRIPTION": "The platform on which schools run.",
+    "DESCRIPTION": (
+        "The platform on which schools run. This document describes one host: an institution's own, or the operators'."
+        "\n\n**Sign in** with `POST /api/v1/auth/token/` and send `Authorization: Bearer <access>`; a token opens the"
+        " institution that issued it and no other."
+        "\n\n**Lists** answer `{next, previous, results}`; follow `next` as it is. `?count=true` adds a count."
+        " A parameter that an address does not know is refused, never ignored."
+        "\n\n**Refusals** are `application/problem+json` (RFC 9457): `detail` says what to mend, `errors` where."
+    ),
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,

@@ -47,8 +47,8 @@ class Schema(AutoSchema):
         return self.view if isinstance(self.view, ResourceViewSet) else None
 
     def get_tags(self) -> list[str]:
-        parts = self.path.removeprefix("/api/v1/").strip("/").split("/")
-        return [parts[0] or "platform"]
+        inside, _, rest = self.path.partition("/api/v1/")
+        return [rest.split("/")[0] if not inside else "auth"]
 
     def get_operation_id(self) -> str:
         resource = self._resource

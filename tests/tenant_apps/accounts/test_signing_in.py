@@ -85,7 +85,7 @@ def test_the_api_document_offers_bearer_or_cookie_and_asks_for_one_of_them() -> 
     assert scheme.get_security_requirement(None) == [{"bearer": []}, {"cookie": []}]
 
 
-@pytest.mark.parametrize("path", ["token/", "refresh/", "password/"])
+@pytest.mark.parametrize("path", ["token/", "refresh/", "logout/", "password/"])
 @pytest.mark.parametrize("body", [b"{", b"[]", b"7", b"null", b'{"email": 1e999}', b"\xff"])
 def test_a_body_that_is_no_json_object_is_refused_and_never_a_defect(
     greenwood: InstitutionContext, path: str, body: bytes
