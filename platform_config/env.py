@@ -29,9 +29,24 @@ def text(name: str, default: str | None = None) -> str:
             raise SettingsError(f"{name}_FILE: cannot read {file}: {error.strerror}.") from error
     if not value:
         if default is None:
-            raise SettingsError(f"{name} is not set; set it in the environment (see docs/operations).")
+            raise SettingsError(
+                f"{name} is not set. Set it (docs/operations/configuration.md lists all), or start `make demo`, whose "
+                "servers this command then finds under DATA_DIR."
+            )
         return default
     return value
+
+
+def borrow(name: str) -> None:
+    """Take what is unset from `DATA_DIR/<name>`, lines of NAME=value; without that file nothing happens."""
+    published = Path(os.environ.get("DATA_DIR") or Path(__file__).resolve().parents[1] / ".data") / name
+    try:
+        lines = published.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        variable, _, value = line.partition("=")
+        os.environ.setdefault(variable, value)
 
 
 def integer(name: str, default: int | None = None, *, least: int = 0) -> int:
