@@ -66,12 +66,12 @@ async def _principal(scope: Scope, headers: dict[str, str]) -> Principal:
     ticket = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("ticket")
     if ticket:
         return await in_thread(redeem_ticket, ticket[0])
-    token = _cookie(headers.get("cookie", ""))
-    if token is None:
+    cookie = _cookie(headers.get("cookie", ""))
+    if cookie is None:
         raise Unauthenticated("Send an access token, a ticket or the sign-in cookie with the handshake.")
     if not _same_host(headers.get("origin"), headers.get("host", "")):
         raise Forbidden("The socket was opened from a page of another origin.", code="foreign_origin")
-    return await in_thread(principal_for_token, token)
+    return await in_thread(principal_for_token, cookie)
 
 
 def _cookie(header: str) -> str | None:

@@ -169,7 +169,7 @@ class Relay:
             try:
                 client = redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2, health_check_interval=30)
                 with client.pubsub(ignore_subscribe_messages=True) as pubsub:
-                    pubsub.subscribe(outbox.POKES)
+                    pubsub.subscribe(outbox.poke_channel())
                     pause = 0.2
                     for message in pubsub.listen():
                         self._pokes.put(message["data"].decode())

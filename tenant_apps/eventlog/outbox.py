@@ -12,6 +12,7 @@ from uuid import UUID
 
 import redis
 import structlog
+from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -20,7 +21,6 @@ from shared_apps.core.context import current_institution
 from tenant_apps.eventlog.models import OutboxMessage
 from tenant_apps.eventlog.querysets import POISONED_AFTER
 
-POKES = "lyceum:outbox"
 LONGEST_BACKOFF = 900  # seconds
 log = structlog.get_logger(__name__)
 
@@ -37,6 +37,11 @@ def handle(topic: str, handler: Handler) -> None:
     _handlers[topic] = handler
 
 
+def poke_channel() -> str:
+    """Redis channel of the pokes; pub/sub knows no database numbers, and one Redis may serve several platforms."""
+    return f"lyceum:outbox:{settings.DATABASES['default']['NAME']}"
+
+
 @dataclass(frozen=True, slots=True)
 class Poke:
     """Tells the relays that an institution has new messages. Only a hint: they sweep every few seconds as well."""
@@ -45,7 +50,7 @@ class Poke:
 
     def __call__(self) -> None:
         try:
-            bus.client().publish(POKES, str(self.institution_id))
+            bus.client().publish(poke_channel(), str(self.institution_id))
         except redis.RedisError as error:
             log.warning("outbox_poke_not_sent", error=str(error))
 

@@ -156,7 +156,7 @@ def test_relays_are_poked_once_for_a_transaction_and_only_after_its_commit(
     committed: None, greenwood: InstitutionContext
 ) -> None:
     with bus.client().pubsub(ignore_subscribe_messages=True) as pubsub:
-        pubsub.subscribe(outbox.POKES)
+        pubsub.subscribe(outbox.poke_channel())
         pubsub.get_message(timeout=1)
         with institution(greenwood), transaction.atomic():
             for _ in range(5):
