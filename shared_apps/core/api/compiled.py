@@ -97,16 +97,20 @@ def _with_placeholders(build: Build, values: Sequence[Any], variant: int) -> tup
 
 
 def _placeholder(value: Any, index: int) -> Any:
-    """A value of the same type that nothing else in a query equals; None for a type that has no such value."""
+    """A value of the same type that nothing else in a query equals; None for a type that has no such value.
+
+    Two of one type differ in every part, and a text changes under whatever case, blanks or accents are put right by:
+    what a query computes from a placeholder shows.
+    """
     match value:
         case bool():
             return None
         case UUID():
             return UUID(int=(0xFACADE << 104) | (int(_TOKEN, 16) << 32) | index)
         case str():
-            return f"zq{_TOKEN}x{index}qz"
+            return f"{index:03x} Zq{_TOKEN}É "
         case datetime():
-            return datetime(1801, 1, 1, tzinfo=UTC) + timedelta(microseconds=index + 1)
+            return datetime(1801, 1, 1, tzinfo=UTC) + timedelta(days=index, microseconds=index + 1)
         case date():
             return date(1801, 1, 1) + timedelta(days=index)
         case int():
