@@ -99,8 +99,8 @@ def resources_can_do_what_they_declare(app_configs: Any, **kwargs: Any) -> list[
             except FieldDoesNotExist:
                 errors.append(Error(f"{resource.__name__}: {model.__name__} has no {name}.", id="lyceum.E008"))
         for name in {n.lstrip("-") for n in (*resource.ordering, *resource.orderable)}:
-            if name not in resource.all_fields or model._meta.get_field(name).null:
-                message = f"{resource.__name__}: ordering by {name} needs a shown column that is never null."
+            if name not in resource.all_fields:
+                message = f"{resource.__name__}: ordering by {name} needs the column to be shown."
                 errors.append(Error(message, id="lyceum.E009"))
     return errors
 

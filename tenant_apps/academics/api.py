@@ -84,7 +84,7 @@ class SectionTeacherViewSet(ResourceViewSet):
     fields = ("section", "staff", "role", "starts_on", "ends_on", "sourced_id")
     filters = {"section": EXACT, "staff": EXACT, "role": EXACT, "starts_on": RANGE, "ends_on": RANGE}
     ordering = ("starts_on",)
-    orderable = ("starts_on", "created_at")
+    orderable = ("starts_on", "ends_on", "created_at")
 
 
 class Move(Body):
@@ -107,7 +107,7 @@ class EnrolmentViewSet(ResourceViewSet):
     fields = ("student", "section", "starts_on", "ends_on", "sourced_id")
     filters = {"student": EXACT, "section": EXACT, "starts_on": RANGE, "ends_on": RANGE, "sourced_id": EXACT}
     ordering = ("starts_on",)
-    orderable = ("starts_on", "created_at")
+    orderable = ("starts_on", "ends_on", "created_at")
 
     @verb(action="change", body=Move, answer=MovedEnrolment)
     def move(self, enrolment: Enrolment, *, to_section: Section, on: date) -> Enrolment:

@@ -183,7 +183,7 @@ class StudentViewSet(ResourceViewSet):
     }
     search = (*PERSON_SEARCH, "student_number")
     ordering = ("family_name", "given_name")
-    orderable = ("family_name", "given_name", "student_number", "created_at")
+    orderable = ("family_name", "given_name", "student_number", "birth_date", "joined_on", "left_on", "created_at")
     example = {**PERSON_EXAMPLE, "student_number": "S-1042", "state": "enrolled"}
 
     def make(self, **values: Any) -> Student:
@@ -271,7 +271,7 @@ class StaffViewSet(ResourceViewSet):
     }
     search = (*PERSON_SEARCH, "staff_number", "position")
     ordering = ("family_name", "given_name")
-    orderable = ("family_name", "given_name", "staff_number", "created_at")
+    orderable = ("family_name", "given_name", "staff_number", "employed_from", "created_at")
     example = {**PERSON_EXAMPLE, "staff_number": "T-17", "position": "Head of mathematics"}
 
 

@@ -71,8 +71,9 @@ def decode_cursor(text: str, ordering: tuple[str, ...], fields: list[models.Fiel
         typed = tuple(
             field.to_python(value) if value is not None else None for field, value in zip(fields, values, strict=True)
         )
-        if any(value is None or (isinstance(value, str) and "\x00" in value) for value in typed):
-            raise ValueError
+        for value, field in zip(typed, fields, strict=True):
+            if (value is None and not field.null) or (isinstance(value, str) and "\x00" in value):
+                raise ValueError
     except (ValueError, TypeError, binascii.Error, ValidationError, OverflowError):
         raise bad("cursor", "This cursor does not fit this list; start again without it.", "bad_cursor") from None
     return Cursor(bool(backwards), typed)

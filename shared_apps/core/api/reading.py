@@ -128,22 +128,24 @@ class Reader:
 
     def many(self, seen: Sight, asked: ListRequest, request: HttpRequest) -> bytes:
         """The list's answer: {"next", "previous", "results"} and, when asked, "count"."""
+        marks = asked.cursor.values if asked.cursor else ()
         backwards = asked.cursor is not None and asked.cursor.backwards
         tail, tail_values = "LIMIT %s", [asked.page_size + 1]
         if asked.page is not None:
             tail, tail_values = "LIMIT %s OFFSET %s", [asked.page_size + 1, (asked.page - 1) * asked.page_size]
         shape = (
             "many", seen.kinds, tuple((lk.name, _arity(lk.kind, value)) for lk, value in asked.filters),
-            len(asked.search), asked.ordering, backwards, asked.cursor is not None, tail,
+            len(asked.search), asked.ordering, backwards, tuple(mark is None for mark in marks), tail,
         )  # fmt: skip
-        values = [*seen.values, *_flat(asked), *(asked.cursor.values if asked.cursor else ())]
+        values = [*seen.values, *_flat(asked), *(mark for mark in marks if mark is not None)]
 
         def build(given: Sequence[Any]) -> QuerySet:
             queryset, rest = self._filtered(seen, asked, given)
-            if asked.cursor is not None:
-                queryset = queryset.filter(self._beyond(asked.ordering, backwards, rest))
-            order = [_flip(name) for name in asked.ordering] if backwards else asked.ordering
-            return queryset.order_by(*order).values_list(*self._attnames)
+            if marks:
+                known = iter(rest)
+                places = [None if mark is None else next(known) for mark in marks]
+                queryset = queryset.filter(self._beyond(asked.ordering, backwards, places))
+            return queryset.order_by(*self._order(asked.ordering, backwards)).values_list(*self._attnames)
 
         rows = [] if seen.nothing else [row[0] for row in self._run(shape, build, values, tail, tail_values)]
         more = len(rows) > asked.page_size
@@ -195,21 +197,44 @@ class Reader:
             queryset = queryset.filter(matches)
         return queryset, given[cut + len(asked.search) :]
 
-    def _beyond(self, ordering: tuple[str, ...], backwards: bool, values: Sequence[Any]) -> Any:
-        """Rows after (or before) the cursor's: one row comparison where all columns run one way, which an index can
-        answer; else the same spelled out."""
+    def _order(self, ordering: tuple[str, ...], backwards: bool) -> list[Any]:
+        """The ORDER BY: rows without a value come last, whichever way the column runs."""
+        order: list[Any] = []
+        for name in ordering:
+            column, falls = name.removeprefix("-"), name.startswith("-") != backwards
+            if not self._nullable(column):
+                order.append(f"-{column}" if falls else column)
+            elif falls:
+                order.append(F(column).desc(nulls_first=backwards or None, nulls_last=not backwards or None))
+            else:
+                order.append(F(column).asc(nulls_first=backwards or None, nulls_last=not backwards or None))
+        return order
+
+    def _beyond(self, ordering: tuple[str, ...], backwards: bool, marks: Sequence[Any]) -> Any:
+        """Rows after (or before) the cursor's. One row comparison, which an index can answer, where all columns run one
+        way and none may be null; else the same spelled out. `marks` holds None where the cursor's row has no value."""
         names = [name.removeprefix("-") for name in ordering]
         falling = [name.startswith("-") != backwards for name in ordering]
-        fields = [self.queryset.model._meta.get_field(name) for name in names]
-        marks = [Value(v, output_field=_plain(field)) for v, field in zip(values, fields, strict=True)]
-        if len(set(falling)) == 1:
+        if len(set(falling)) == 1 and not any(map(self._nullable, names)):
             compare = LessThan if falling[0] else GreaterThan
-            return compare(Row(*(F(name) for name in names)), Row(*marks))
+            fields = [_plain(self.queryset.model._meta.get_field(name)) for name in names]
+            values = [Value(mark, output_field=field) for mark, field in zip(marks, fields, strict=True)]
+            return compare(Row(*(F(name) for name in names)), Row(*values))
         condition, equal = Q(), Q()
-        for name, down, mark in zip(names, falling, marks, strict=True):
-            condition |= equal & Q(**{f"{name}__{'lt' if down else 'gt'}": mark})
-            equal &= Q(**{name: mark})
+        for name, falls, mark in zip(names, falling, marks, strict=True):
+            if mark is None:
+                step = Q(**{f"{name}__isnull": False}) if backwards else Q(pk__in=[])
+                same = Q(**{f"{name}__isnull": True})
+            else:
+                step, same = Q(**{f"{name}__{'lt' if falls else 'gt'}": mark}), Q(**{name: mark})
+                if self._nullable(name) and not backwards:
+                    step |= Q(**{f"{name}__isnull": True})
+            condition |= equal & step
+            equal &= same
         return condition
+
+    def _nullable(self, name: str) -> bool:
+        return bool(self.queryset.model._meta.get_field(name).null)
 
     def _run(
         self, shape: Hashable, build: Any, values: Sequence[Any], tail: str = "", tail_values: Sequence[Any] = ()
@@ -250,10 +275,6 @@ class Reader:
 
 def _plain(field: models.Field) -> models.Field:
     return field.target_field if isinstance(field, models.ForeignKey) else field
-
-
-def _flip(name: str) -> str:
-    return name.removeprefix("-") if name.startswith("-") else f"-{name}"
 
 
 def _arity(kind: str, value: Any) -> int | bool:
