@@ -1,9 +1,6 @@
 """A person's notifications."""
 
-from shared_apps.core.api import EXACT, RANGE, ResourceViewSet, verb
-from shared_apps.core.api.reading import Sight
-from shared_apps.core.clock import local_date
-from shared_apps.core.permissions import Action, Principal, Scope
+from shared_apps.core.api import EXACT, RANGE, Own, ResourceViewSet, verb
 from tenant_apps.communication import services
 from tenant_apps.communication.models import Notification
 from tenant_apps.communication.permissions import CommunicationPermission
@@ -14,7 +11,7 @@ class NotificationViewSet(ResourceViewSet):
 
     queryset = Notification.objects.all()
     permission = CommunicationPermission.NOTIFICATION
-    scopes = {Scope.SELF: "recipient"}
+    scopes = Own("recipient")
     fields = ("kind", "title", "body", "data", "read_at")
     filters = {"kind": EXACT, "read_at": RANGE, "created_at": RANGE}
     ordering = ("-created_at",)
@@ -27,12 +24,6 @@ class NotificationViewSet(ResourceViewSet):
         "data": {"job": "0199a1d0-7c1e-7b51-9c3e-4c3b1f0e9a11"},
         "read_at": None,
     }
-
-    @classmethod
-    def see(cls, principal: Principal, action: Action) -> Sight:
-        """Own ones only; the permission itself is checked as everywhere."""
-        super().see(principal, action)
-        return Sight(((Scope.SELF, False),), (principal.user_id, local_date()))
 
     @verb(action="change")
     def read(self, record: Notification) -> None:

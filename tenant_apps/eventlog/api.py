@@ -1,7 +1,6 @@
 """Jobs, as the people who started them see them."""
 
-from shared_apps.core.api import EXACT, RANGE, REGISTERED, ResourceViewSet, verb
-from shared_apps.core.permissions import Scope
+from shared_apps.core.api import EXACT, RANGE, Own, ResourceViewSet, verb
 from tenant_apps.eventlog import services
 from tenant_apps.eventlog.models import Job
 from tenant_apps.eventlog.permissions import EventlogPermission
@@ -15,13 +14,7 @@ class JobViewSet(ResourceViewSet):
 
     queryset = Job.objects.all()
     permission = EventlogPermission.JOB
-    scopes = {
-        Scope.SELF: "requested_by",
-        Scope.OWN_CHILDREN: "requested_by",
-        Scope.CAMPUS: REGISTERED,
-        Scope.DEPARTMENT: REGISTERED,
-        Scope.SECTION: REGISTERED,
-    }
+    scopes = Own("requested_by", supervised=True)
     fields = ("kind", "state", "progress", "step", "result", "errors", "requested_by", "started_at", "finished_at")
     filters = {"kind": EXACT, "state": EXACT, "created_at": RANGE}
     ordering = ("-created_at",)

@@ -1,7 +1,7 @@
 """The resource kit: what a room's `api.py` needs."""
 
 from shared_apps.core.api.bodies import Body, described
-from shared_apps.core.api.declarations import CONTAINS, EVERYONE, EXACT, RANGE, REGISTERED, verb
+from shared_apps.core.api.declarations import CONTAINS, EVERYONE, EXACT, RANGE, REGISTERED, Own, verb
 from shared_apps.core.api.permissions import ANYONE, SIGNED_IN
 from shared_apps.core.api.resources import ResourceViewSet
 from shared_apps.core.api.views import PlatformView
@@ -15,6 +15,7 @@ __all__ = [
     "REGISTERED",
     "SIGNED_IN",
     "Body",
+    "Own",
     "PlatformView",
     "ResourceViewSet",
     "described",

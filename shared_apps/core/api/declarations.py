@@ -35,6 +35,17 @@ REGISTERED = Narrowing.REGISTERED
 
 
 @dataclass(frozen=True, slots=True)
+class Own:
+    """Value of `scopes`: the rows that are the signed-in person's by `path`, whatever their role reaches.
+
+    `supervised`: who reaches the whole institution sees everybody's.
+    """
+
+    path: str
+    supervised: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Verb:
     """A named change of one record: POST .../{id}/<path>/."""
 

@@ -13,14 +13,14 @@ from django.db.models.lookups import GreaterThan, LessThan
 from django.http import HttpRequest
 
 from shared_apps.core.api.compiled import compile_query
-from shared_apps.core.api.declarations import EVERYONE, REGISTERED, Narrowing
+from shared_apps.core.api.declarations import EVERYONE, REGISTERED, Narrowing, Own
 from shared_apps.core.api.querystring import Cursor, ListGrammar, ListRequest
 from shared_apps.core.clock import local_date
 from shared_apps.core.permissions import Principal, Reach, Scope
 from shared_apps.core.registry import Viewer, registry
 
-Scopes = Mapping[Scope, object] | Narrowing
-"""A path from the model to the scope's value, or REGISTERED; or EVERYONE for all scopes."""
+Scopes = Mapping[Scope, object] | Narrowing | Own
+"""A path from the model to the scope's value, or REGISTERED; or EVERYONE, or Own, for all scopes."""
 
 
 class Row(Func):
@@ -44,8 +44,13 @@ class Sight:
 
 def sight(principal: Principal, reaches: Sequence[Reach], scopes: Scopes) -> Sight:
     """How far these reaches let the principal see. A scope that the resource does not declare shows nothing."""
-    if scopes is EVERYONE or any(reach.scope is Scope.INSTITUTION for reach in reaches):
+    supervises = any(reach.scope is Scope.INSTITUTION for reach in reaches)
+    if isinstance(scopes, Own):
+        supervises = supervises and scopes.supervised
+    if scopes is EVERYONE or supervises:
         return Sight((), ())
+    if isinstance(scopes, Own):
+        return Sight(((Scope.SELF, False),), (principal.user_id, local_date()))
     kinds: list[tuple[Scope, bool]] = []
     values: list[Any] = [principal.user_id, local_date()]
     for reach in reaches:
@@ -102,6 +107,8 @@ class Reader:
         return queryset.filter(condition)
 
     def _condition(self, scope: Scope, viewer: Viewer) -> Q:
+        if isinstance(self.scopes, Own):
+            return Q(**{self.scopes.path: viewer.user_id})
         path = self.scopes[scope] if isinstance(self.scopes, Mapping) else None
         if path is REGISTERED:
             return registry.scopes[self.queryset.model, scope](viewer)
