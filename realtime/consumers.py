@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 from uuid import UUID
 
 import orjson
+import redis
 import structlog
 from channels.layers import get_channel_layer
 from django.db import DatabaseError, InterfaceError
@@ -20,7 +21,7 @@ from realtime import watch
 from realtime.database import in_thread
 from realtime.refusals import BAD_FRAMES, DEFECT, STALLED, Close, Receive, Send, problem_frame, text_frame
 from shared_apps.core.context import InstitutionContext
-from shared_apps.core.errors import Invalid, NotFound, Problem, Unauthenticated
+from shared_apps.core.errors import Invalid, NotFound, Problem, Unauthenticated, Unavailable
 from shared_apps.core.permissions import Principal
 from shared_apps.tenants import hosts
 from shared_apps.tenants.middleware import gate
@@ -74,18 +75,26 @@ class NotificationsConsumer:
             return
         await self._base_send({"type": "websocket.accept"})
         watch.add(self._watched)
+        try:
+            close = await self._listen_and_serve()
+        except (redis.RedisError, OSError) as error:
+            log.warning("socket_without_redis", error=str(error))
+            close = Close.because(Unavailable("Live updates are unavailable for the moment."))
+        finally:
+            watch.remove(self._watched)
+        if close is not None:
+            await self._say_goodbye(close)
+
+    async def _listen_and_serve(self) -> Close | None:
         layer = get_channel_layer()
         channel = await layer.new_channel()
         group = frames.group(self.institution.id, self.principal.user_id)
-        close: Close | None = None
         try:
             await layer.group_add(group, channel)
-            close = await self._first_to_end(self._read(), self._hear(layer, channel), self._write(), self._recheck())
+            return await self._first_to_end(self._read(), self._hear(layer, channel), self._write(), self._recheck())
         finally:
-            watch.remove(self._watched)
-            await layer.group_discard(group, channel)
-        if close is not None:
-            await self._say_goodbye(close)
+            with suppress(redis.RedisError, OSError):  # gone with the connection
+                await layer.group_discard(group, channel)
 
     async def _first_to_end(self, *loops: Any) -> Close | None:
         """Run the loops until one ends; how the socket is to be closed, None when the client has left."""
@@ -183,7 +192,9 @@ class NotificationsConsumer:
     async def _send_events(self) -> bool:
         """Send the next stored events; whether there may be more."""
         if self._resume_after is not None:
-            self._sent, self._resume_after = self._resume_after, None
+            asked, self._resume_after = self._resume_after, None
+            # Nobody has a number that wasn't given out yet: it would keep the next events from being sent.
+            self._sent = min(asked, await self._from_database(_last_seq, self.principal.user_id))
         events = await self._from_database(_events_after, self.principal.user_id, self._sent)
         for event in events:
             if self._resume_after is not None:

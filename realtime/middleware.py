@@ -5,16 +5,20 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import structlog
+from django.db import DatabaseError, InterfaceError
+
 from realtime.database import in_thread
 from realtime.refusals import Close, Receive, Send, refuse
 from shared_apps.core.context import InstitutionContext, institution
-from shared_apps.core.errors import Forbidden, NotFound, Problem, Unauthenticated
+from shared_apps.core.errors import Forbidden, NotFound, Problem, Unauthenticated, Unavailable
 from shared_apps.core.permissions import Principal
 from shared_apps.tenants import hosts
 from shared_apps.tenants.middleware import gate
 from tenant_apps.accounts.authentication import principal_for_token, redeem_ticket
 from tenant_apps.accounts.cookies import ACCESS_COOKIE
 
+log = structlog.get_logger("lyceum.socket")
 Scope = dict[str, Any]
 
 
@@ -34,10 +38,15 @@ class InstitutionMiddleware:
         try:
             place = await _institution(headers.get("host", ""))
             with institution(place):
-                scope = {**scope, "institution": place, "principal": await _principal(scope, headers)}
-                await self.inner(scope, receive, send)
+                principal = await _principal(scope, headers)
         except Problem as problem:
             await refuse(Close.because(problem), receive, send)
+        except (DatabaseError, InterfaceError) as error:
+            log.warning("socket_without_database", error=str(error))
+            await refuse(Close.because(Unavailable("The platform is unavailable for the moment.")), receive, send)
+        else:
+            with institution(place):
+                await self.inner({**scope, "institution": place, "principal": principal}, receive, send)
 
 
 async def _institution(header: str) -> InstitutionContext:

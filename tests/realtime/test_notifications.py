@@ -7,9 +7,11 @@ from typing import Any
 
 import orjson
 import pytest
+import redis
 from asgiref.sync import sync_to_async
+from django.db import OperationalError
 
-from realtime import consumers
+from realtime import consumers, middleware, watch
 from shared_apps.core.context import InstitutionContext, institution
 from tenant_apps.eventlog import frames, jobs
 from tenant_apps.eventlog.models import Job
@@ -78,6 +80,47 @@ def test_the_handshake_itself_may_ask_to_resume(
         await socket.leave()
 
     asyncio.run(client())
+
+
+def test_a_client_that_asks_for_what_is_not_there_yet_still_gets_what_comes_next(
+    application: Any, greenwood: InstitutionContext, sign_in: SignIn, tell: Tell
+) -> None:
+    token = sign_in(greenwood).access
+    tell(greenwood, "one")
+
+    async def client() -> None:
+        socket = Socket(application, greenwood, token=token)
+        await socket.open()
+        await socket.send({"type": "resume", "after": 1000})
+        await asyncio.sleep(0.2)
+        await in_thread(tell, greenwood, "two")
+        assert await socket.events(1) == [(2, "two")]
+        await socket.leave()
+
+    asyncio.run(client())
+
+
+def test_without_redis_or_database_a_socket_is_told_to_come_back(
+    application: Any, greenwood: InstitutionContext, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = sign_in(greenwood).access
+
+    class Away:
+        async def new_channel(self) -> str:
+            raise redis.ConnectionError("away")
+
+    def no_database(token: str) -> None:
+        raise OperationalError("away")
+
+    async def refused() -> tuple[int, str]:
+        return await Socket(application, greenwood, token=token).refused()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(consumers, "get_channel_layer", Away)
+        assert asyncio.run(refused()) == (4503, "unavailable")
+    assert not watch._open
+    monkeypatch.setattr(middleware, "principal_for_token", no_database)
+    assert asyncio.run(refused()) == (4503, "unavailable")
 
 
 @pytest.mark.parametrize("naive", [False, True], ids=["ours", "the event inside the hint"])

@@ -14,15 +14,16 @@ from websockets.exceptions import ConnectionClosed
 
 from shared_apps.core.context import InstitutionContext, institution
 from tenant_apps.accounts.sessions import end_sessions
+from tenant_apps.eventlog.services import start_job
 from tests import cast
 from tests.realtime.sockets import NOTIFICATIONS, SignIn
-from tests.tasks import workers
+from tests.tasks import bodies, workers
 
 Tell = Callable[..., None]
 
 
-@pytest.fixture
-def port(committed: None) -> Iterator[int]:
+@pytest.fixture(scope="module")
+def served(django_db_setup: None) -> Iterator[int]:
     """The port of a realtime process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -37,6 +38,11 @@ def port(committed: None) -> Iterator[int]:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         yield number
+
+
+@pytest.fixture
+def port(served: int, committed: None) -> int:
+    return served
 
 
 def handshake(port: int, place: InstitutionContext, token: str, query: str = "", **more: Any) -> connect:
@@ -114,3 +120,32 @@ def test_a_browser_sees_why_it_was_refused_and_when_its_session_ends(
                 assert time.monotonic() - began < 2
 
     asyncio.run(run())
+
+
+def test_a_job_is_followed_over_the_socket_from_start_to_notification(
+    port: int, greenwood: InstitutionContext, sign_in: SignIn
+) -> None:
+    """The whole chain: outbox, relay, broker, worker, progress, notification, socket."""
+    token = sign_in(greenwood).access
+
+    def start() -> None:
+        with institution(greenwood):
+            start_job(kind=bodies.TELLS, parameters={}, requested_by=cast.user_id("teacher"))
+
+    async def run() -> list[tuple[Any, ...]]:
+        seen: list[tuple[Any, ...]] = []
+        async with asyncio.timeout(40), handshake(port, greenwood, token, "?after=0") as client:
+            assert orjson.loads(await client.recv())["type"] == "ready"
+            await beside(start)
+            while not {"notification", "succeeded"} <= {step for frame in seen for step in frame}:
+                frame = orjson.loads(await client.recv())
+                data = frame["data"]
+                seen.append((frame["type"], data["title"]) if "title" in data else (data["state"], data["progress"]))
+        return seen
+
+    with workers.relay(), workers.worker():
+        seen = asyncio.run(run())
+    assert ("running", 40) in seen
+    assert ("succeeded", 100) in seen
+    assert seen.count(("notification", "Roster imported")) == 1
+    assert seen.index(("running", 40)) < seen.index(("succeeded", 100))

@@ -9,6 +9,7 @@ from shared_apps.core import bus
 from shared_apps.core.context import PLATFORM, NoTenant, current
 from tasks.app import app
 from tenant_apps.accounts.models import Role, User
+from tenant_apps.communication.services import notify
 from tenant_apps.eventlog.jobs import Progress, job
 from tenant_apps.eventlog.models import Job
 
@@ -24,6 +25,17 @@ def blocks_once(job: Job, progress: Progress) -> dict[str, Any]:
     if job.attempts == 1:
         time.sleep(60)
     return {"attempt": job.attempts}
+
+
+TELLS = "test.tells"
+
+
+@job(TELLS)
+def tells(job: Job, progress: Progress) -> None:
+    """Shows progress, and notifies whoever started it."""
+    progress(40, "Writing")
+    assert job.requested_by_id is not None
+    notify(recipients=[job.requested_by_id], kind="roster.imported", title="Roster imported", key=f"job {job.pk}")
 
 
 def report(key: str, value: str) -> None:
