@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import django
 from celery import Celery
+from celery.signals import beat_init, worker_init
 from django.apps import apps
 from django.conf import settings
 from kombu.utils.uuid import uuid
@@ -64,3 +65,12 @@ app.conf.update(
     imports=("tasks.periodic",),
 )
 app.autodiscover_tasks()
+
+
+@worker_init.connect
+@beat_init.connect
+def refuse_an_unsafe_start(**_: Any) -> None:
+    """Imported late: this module is read while the apps get ready, the checks need them all."""
+    from shared_apps.core.checks import demand_safe_start
+
+    demand_safe_start()

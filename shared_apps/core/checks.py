@@ -1,15 +1,18 @@
 """System checks: what would make the platform unsafe stops the start with a message."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
-from django.core.checks import Error, register
+from django.core.checks import Error, register, run_checks
 from django.core.exceptions import FieldDoesNotExist
+from django.db.models import Model
 from django.urls import URLResolver, get_resolver
 
-from shared_apps.core.api import REGISTERED
+from shared_apps.core.api import ANYONE, REGISTERED, Own, PlatformView, ResourceViewSet
+from shared_apps.core.api.permissions import Declared, Open
 from shared_apps.core.api.resources import resources
 from shared_apps.core.permissions import PermissionCatalogue
 from shared_apps.core.registry import registry
@@ -55,15 +58,31 @@ def tenant_tables_point_only_at_tenant_tables(app_configs: Any, **kwargs: Any) -
 
 @register("lyceum")
 def every_view_declares_its_permission(app_configs: Any, **kwargs: Any) -> list[Error]:
-    """REST framework lets in anyone unless told otherwise; here a view without a declaration stops the start."""
+    """REST framework lets in anyone unless told otherwise; here a view without a declaration stops the start.
+
+    So does one that declares what nobody would ask for: only the kit's own views enforce a permission.
+    """
     errors = []
     for urlconf in settings.URLCONF_BY_KIND.values():
         for route, view in _views(get_resolver(urlconf)):
-            declared = getattr(view, "cls", view)
-            if not hasattr(declared, "permission"):
+            wrong = _wrong_declaration(getattr(view, "cls", view))
+            if wrong:
                 hint = "Set `permission` to a member of the room's catalogue, or to ANYONE or SIGNED_IN."
-                errors.append(Error(f"{urlconf}: /{route} declares no permission.", hint=hint, id="lyceum.E005"))
+                errors.append(Error(f"{urlconf}: /{route} {wrong}.", hint=hint, id="lyceum.E005"))
     return errors
+
+
+def _wrong_declaration(view: Any) -> str | None:
+    if not hasattr(view, "permission"):
+        return "declares no permission"
+    if not (isinstance(view, type) and issubclass(view, PlatformView | ResourceViewSet)):
+        return None if view.permission is ANYONE else "declares a permission that only a view of the kit enforces"
+    declared = (view.permission, *getattr(view, "permission_by_method", {}).values())
+    if not all(isinstance(one, Open | str | PermissionCatalogue) for one in declared):
+        return "declares something that is no permission"
+    if list(view.permission_classes) != [Declared]:
+        return "replaces permission_classes, so its declaration is not enforced"
+    return None
 
 
 @register("lyceum")
@@ -73,7 +92,7 @@ def every_permission_is_enforced(app_configs: Any, **kwargs: Any) -> list[Error]
     for urlconf in settings.URLCONF_BY_KIND.values():
         for _, view in _views(get_resolver(urlconf)):
             asked = getattr(getattr(view, "cls", view), "enforced", None)
-            enforced |= asked() if asked else set()
+            enforced |= asked() if asked and hasattr(view.cls, "permission") else set()
     declared = {
         code for catalogue in PermissionCatalogue.__subclasses__() for member in catalogue for code in member.codes
     }
@@ -85,24 +104,58 @@ def every_permission_is_enforced(app_configs: Any, **kwargs: Any) -> list[Error]
 
 @register("lyceum")
 def resources_can_do_what_they_declare(app_configs: Any, **kwargs: Any) -> list[Error]:
-    """Scopes that are registered, columns that exist, orderings that a cursor can resume."""
+    """Scopes that are registered, columns and paths that exist, orderings that a cursor can resume.
+
+    The first request of a role would find out otherwise.
+    """
     errors = []
     for resource in resources:
-        model = resource.queryset.model
-        declared = resource.scopes.items() if isinstance(resource.scopes, Mapping) else ()
-        for scope, path in declared:
+        model, name = resource.queryset.model, resource.__name__
+        scopes = resource.scopes.items() if isinstance(resource.scopes, Mapping) else ()
+        for scope, path in scopes:
             if path is REGISTERED and (model, scope) not in registry.scopes:
-                errors.append(Error(f"{resource.__name__}: no room has registered {scope}.", id="lyceum.E007"))
-        for name in resource.all_fields:
-            try:
-                model._meta.get_field(name)
-            except FieldDoesNotExist:
-                errors.append(Error(f"{resource.__name__}: {model.__name__} has no {name}.", id="lyceum.E008"))
-        for name in {n.lstrip("-") for n in (*resource.ordering, *resource.orderable)}:
-            if name not in resource.all_fields:
-                message = f"{resource.__name__}: ordering by {name} needs the column to be shown."
-                errors.append(Error(message, id="lyceum.E009"))
+                errors.append(Error(f"{name}: no room has registered {scope}.", id="lyceum.E007"))
+        columns = {field.name for field in model._meta.concrete_fields}
+        errors += [
+            Error(f"{name}: {model.__name__} has no column {column}.", id="lyceum.E008")
+            for column in resource.all_fields
+            if column not in columns
+        ]
+        ordered = {n.lstrip("-") for n in (*resource.ordering, *resource.orderable)}
+        for column in sorted(ordered - set(resource.all_fields)):
+            errors.append(Error(f"{name}: ordering by {column} needs the column to be shown.", id="lyceum.E009"))
+        narrowing = [resource.scopes.path] if isinstance(resource.scopes, Own) else [path for _, path in scopes]
+        for path in (*resource.filters, *resource.search, *(path for path in narrowing if path is not REGISTERED)):
+            wrong = _wrong_path(model, str(path))
+            if wrong:
+                errors.append(Error(f"{name}: {path} {wrong}.", id="lyceum.E010"))
     return errors
+
+
+def _wrong_path(model: type[Model], path: str) -> str | None:
+    """Why a path from a model cannot narrow its rows; a join to many would show a row more than once."""
+    here: Any = model
+    for part in path.split("__"):
+        try:
+            field = here._meta.get_field(part) if here is not None else None
+        except FieldDoesNotExist:
+            field = None
+        if field is None:
+            return f"leads nowhere: there is no {part}"
+        if field.one_to_many or field.many_to_many:
+            return f"leads to many rows at {part}: register a resolver with a subquery"
+        here = field.related_model
+    return None
+
+
+def demand_safe_start() -> None:
+    """End the process with one line for each failing check of this file.
+
+    `manage.py` runs the checks by itself; servers and workers that are started without it call this first.
+    """
+    failing = [found for found in run_checks(tags=["lyceum"]) if found.is_serious() and not found.is_silenced()]
+    if failing:
+        sys.exit("\n".join(f"lyceum: {found.id}: {found.msg}" for found in failing))
 
 
 def _views(resolver: URLResolver, prefix: str = "") -> Iterator[tuple[str, Any]]:
