@@ -1,7 +1,7 @@
 """Verbs of exchange with other systems: importing a roster, by a job or at the command line."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -164,8 +164,9 @@ def sweep_uploads() -> int:
     needed = {Path(path).name for path in open_jobs.values_list("stored_path", flat=True)}
     removed = 0
     for upload in folder.iterdir():
-        # Looked at before the rows were read? Then a file that is young may have a row by now.
-        if upload.name not in needed and upload.stat().st_mtime < before:
-            upload.unlink(missing_ok=True)
-            removed += 1
+        with suppress(FileNotFoundError):  # Another sweep, or the job itself, was faster.
+            # A young file may be one that is being received, or have got its row since the rows were read.
+            if upload.name not in needed and upload.stat().st_mtime < before:
+                upload.unlink()
+                removed += 1
     return removed
