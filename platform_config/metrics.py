@@ -9,13 +9,44 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+import orjson
+import redis
 from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from platform_config import env
+from shared_apps.core.vitals import PROCESSES, key
+
+
+class Vitals(Collector):
+    """What relay and beat last reported (`core.vitals`): a silent one is 0."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def collect(self) -> Iterator[Metric]:
+        alive = GaugeMetricFamily(
+            "lyceum_process_alive", "Whether it has reported lately.", labels=["process"]
+        )
+        figures: dict[str, int] = {}
+        try:
+            for process in PROCESSES:
+                raw = self._client.get(key(process))
+                alive.add_metric([process], 0 if raw is None else 1)
+                figures |= orjson.loads(raw) if isinstance(raw, bytes) else {}
+        except redis.RedisError:
+            yield GaugeMetricFamily("lyceum_redis_up", "Whether Redis answers.", value=0)
+            return
+        yield GaugeMetricFamily("lyceum_redis_up", "Whether Redis answers.", value=1)
+        yield alive
+        for name, value in figures.items():
+            yield GaugeMetricFamily(f"lyceum_{name}", f"{name.replace('_', ' ')}, as the relay counted.", value=value)
 
 
 def main() -> None:
@@ -24,6 +55,7 @@ def main() -> None:
     env.text("PROMETHEUS_MULTIPROC_DIR")
     registry = CollectorRegistry()
     MultiProcessCollector(registry)
+    registry.register(Vitals(redis.Redis.from_url(env.text("REDIS_URL"), socket_timeout=2)))
     stopped = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:

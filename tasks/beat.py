@@ -7,6 +7,7 @@ from django.db import DatabaseError, InterfaceError, connections
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler
 
+from shared_apps.core import vitals
 from shared_apps.core.context import platform
 from tasks.schedule import PREFIX, SCHEDULE
 
@@ -68,6 +69,7 @@ class LeaderScheduler(DatabaseScheduler):
                 self._initial_read, self._heap = True, None
                 PeriodicTask.objects.filter(name__startswith=PREFIX).exclude(name__in=SCHEDULE).delete()
                 super().setup_schedule()
+            vitals.report("beat")
             return super().tick(*args, **kwargs)
 
     def sync(self) -> None:

@@ -18,19 +18,19 @@ from django.db import DatabaseError, InterfaceError, close_old_connections, conn
 from django.utils import timezone
 from psycopg import sql
 
-from shared_apps.core import bus
+from shared_apps.core import vitals
 from shared_apps.core.context import InstitutionContext, State, institution, platform
 from shared_apps.tenants import hosts
 from shared_apps.tenants.middleware import gate
 from shared_apps.tenants.models import Tenant
+from shared_apps.tenants.services import institutions_behind
 from tenant_apps.eventlog import outbox
 from tenant_apps.eventlog.services import sweep_jobs
 
 SWEEP_SECONDS = 5.0
 AT_A_TIME = 100  # messages of one institution before the next one's turn
 SCHEMAS_A_QUERY = 200
-HEARTBEAT = "lyceum:relay:heartbeat"  # in Redis, gone when no relay has swept for a while
-HEARTBEAT_SECONDS = 30
+COUNT_SECONDS = 60.0  # between two looks for institutions whose migrations are behind
 log = structlog.get_logger(__name__)
 
 
@@ -99,6 +99,7 @@ class Relay:
 
     def __init__(self) -> None:
         self._stopping = False
+        self._behind, self._next_count = 0, 0.0
         # Institution ids; empty to wake. A SimpleQueue may be filled by a signal handler, an Event may not.
         self._pokes: SimpleQueue[str] = SimpleQueue()
 
@@ -135,10 +136,10 @@ class Relay:
             if due.jobs:
                 with institution(due.institution):
                     sweep_jobs()
-        try:
-            bus.client().set(HEARTBEAT, timezone.now().isoformat(), ex=HEARTBEAT_SECONDS)
-        except redis.RedisError as error:
-            log.warning("relay_heartbeat_not_sent", error=str(error))
+        if time.monotonic() >= self._next_count:
+            self._next_count = time.monotonic() + COUNT_SECONDS
+            self._behind = len(institutions_behind())
+        vitals.report("relay", institutions_behind=self._behind, institutions_waiting=len(with_messages))
         return with_messages
 
     def _poked(self, seconds: float) -> dict[str, InstitutionContext]:

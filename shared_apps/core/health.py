@@ -1,7 +1,7 @@
 """/health/live and /health/ready: asked by load balancers on any host, before any host lookup.
 
-Ready = the database answers and the shared migrations are applied. Redis, the relay and institutions that are behind
-are named in the body, never in the status: a platform that can still serve reads must not be taken out of rotation.
+Ready = the database answers and the shared migrations are applied. Redis, relay, beat and institutions that are
+behind are named in the body, never in the status: what can still serve reads must not be taken out of rotation.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpResponse
 
-from shared_apps.core import bus
+from shared_apps.core import vitals
 from shared_apps.core.context import platform
 
 _migrated = False
@@ -42,8 +42,11 @@ def _ready() -> HttpResponse:
         connection.close()
         parts["database"] = "unreachable"
     try:
-        bus.client().ping()
+        reports = vitals.read()
         parts["redis"] = "ok"
+        parts |= {process: "silent" if report is None else "ok" for process, report in reports.items()}
+        behind = (reports["relay"] or {}).get("institutions_behind")
+        parts["institutions"] = "unknown" if behind is None else f"{behind} behind" if behind else "ok"
     except redis.RedisError:
         parts["redis"] = "unreachable"
     ready = parts.get("database") == "ok" and parts.get("migrations") == "ok"

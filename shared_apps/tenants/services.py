@@ -129,26 +129,36 @@ def migrate_platform() -> None:
 def migrate_all() -> list[Tenant]:
     """Apply the tenant apps' migrations wherever some are missing. Returns the institutions that were behind."""
     with platform(), owner_connection():
-        gone = (State.PROVISIONING, State.DELETED)
-        tenants = list(Tenant.objects.exclude(state__in=gone).prefetch_related("domains"))
-        behind = _behind(tenants)
+        behind = institutions_behind()
         for tenant in behind:
             migrate_institution(tenant)
     return behind
 
 
-def _behind(tenants: list[Tenant]) -> list[Tenant]:
+def institutions_behind() -> list[Tenant]:
     """Those that lack the newest migration of some app: one query over all their tables."""
-    if not tenants:
-        return []
+    with platform():
+        gone = (State.PROVISIONING, State.DELETED)
+        tenants = list(Tenant.objects.exclude(state__in=gone).prefetch_related("domains"))
+        return _lacking(tenants) if tenants else []
+
+
+def _lacking(tenants: list[Tenant]) -> list[Tenant]:
     newest = set(MigrationLoader(None).graph.leaf_nodes())
     applied: dict[str, set[tuple[str, str]]] = {tenant.schema_name: set() for tenant in tenants}
     one = "SELECT {}, app, name FROM {}.django_migrations"
-    every = [sql.SQL(one).format(sql.Literal(schema), sql.Identifier(schema)) for schema in applied]
     with connection.cursor() as cursor:
-        cursor.execute(sql.SQL(" UNION ALL ").join(every).as_string(connection.connection))
-        for schema, app, name in cursor.fetchall():
-            applied[schema].add((app, name))
+        # One institution whose schema is damaged must not hide the others.
+        whole_ones = (
+            "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(name || '.django_migrations') IS NOT NULL"
+        )
+        cursor.execute(whole_ones, [list(applied)])
+        whole = [name for (name,) in cursor.fetchall()]
+        every = [sql.SQL(one).format(sql.Literal(schema), sql.Identifier(schema)) for schema in whole]
+        if every:
+            cursor.execute(sql.SQL(" UNION ALL ").join(every).as_string(connection.connection))
+            for schema, app, name in cursor.fetchall():
+                applied[schema].add((app, name))
     return [tenant for tenant in tenants if not newest <= applied[tenant.schema_name]]
 
 
