@@ -63,14 +63,22 @@ def _run() -> None:
             connection = redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2, health_check_interval=30)
             with connection.pubsub(ignore_subscribe_messages=True) as pubsub:
                 pubsub.subscribe(CHANNEL)
-                for handler in _handlers.values():
-                    handler("")
+                for topic in list(_handlers):
+                    _call(topic, "")
                 pause = 0.2
                 for message in pubsub.listen():
-                    topic, _, key = message["data"].decode().partition(" ")
+                    topic, _, key = message["data"].decode(errors="replace").partition(" ")
                     if topic in _handlers:
-                        _handlers[topic](key)
+                        _call(topic, key)
         except (redis.RedisError, OSError) as error:
             log.warning("invalidation_listener_lost", error=str(error))
             time.sleep(pause)
             pause = min(pause * 2, 5.0)
+
+
+def _call(topic: str, key: str) -> None:
+    """A handler that fails must not end the listener: every cache of the process would go stale with it."""
+    try:
+        _handlers[topic](key)
+    except Exception:
+        log.exception("invalidation_failed", topic=topic, key=key)

@@ -27,7 +27,8 @@ SHARED: list[Any] = [
     _place,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.dict_tracebacks,
+    # Without the local variables of each frame: they hold passwords, tokens and pupils.
+    structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
 ]
 
 

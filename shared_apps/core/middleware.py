@@ -1,17 +1,19 @@
 """The outermost layer of every HTTP request: its id, its log line, its security headers, its refusals."""
 
 import re
+import sys
 import time
 from collections.abc import Callable
 from secrets import token_hex
 
 import structlog
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
 
 from shared_apps.core import health
 from shared_apps.core.api.admission import rate_headers
 from shared_apps.core.context import InstitutionContext
-from shared_apps.core.errors import InternalError, Invalid, NotFound, problem_response
+from shared_apps.core.errors import InternalError, Invalid, NotFound, Unavailable, problem_response
 from shared_apps.core.problems import as_problem
 
 log = structlog.get_logger("lyceum.request")
@@ -73,12 +75,20 @@ class RequestMiddleware:
         return response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse:
-        """A refusal raised by a view, or a defect: the user sees its request id, the log its traceback."""
-        problem = as_problem(error)
-        if problem is None:
-            log.error("defect", request_id=request.request_id, path=request.path, exc_info=error)
-            problem = InternalError("Something went wrong on our side; quote the request id to support.")
-        return problem_response(problem, request.request_id)
+        """What a view raised."""
+        return _answer_to(error, request)
+
+
+def _answer_to(error: BaseException | None, request: HttpRequest) -> HttpResponse:
+    """A refusal as it is. A defect, and a database that is away: the user sees a request id, the log what it was."""
+    request_id = getattr(request, "request_id", "")
+    problem = as_problem(error) if error is not None else None
+    if problem is None:
+        log.error("defect", request_id=request_id, path=request.path, exc_info=error)
+        problem = InternalError("Something went wrong on our side; quote the request id to support.")
+    elif isinstance(error, DatabaseError | InterfaceError) and problem.status == Unavailable.status:
+        log.error("database_unavailable", request_id=request_id, path=request.path, error=str(error))
+    return problem_response(problem, request_id)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -92,7 +102,5 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """handler500 of every urlconf: a defect outside of any view."""
-    request_id = getattr(request, "request_id", "")
-    problem = InternalError("Something went wrong on our side; quote the request id to support.")
-    return problem_response(problem, request_id)
+    """handler500 of every urlconf: what was raised outside of any view, such as by the lookup of the host."""
+    return _answer_to(sys.exception(), request)

@@ -46,7 +46,7 @@ def field_errors(detail: Any, pointer: str = "") -> list[dict[str, str]]:
     if isinstance(detail, dict):
         found: list[dict[str, str]] = []
         for name, inner in detail.items():
-            place = pointer if name == "non_field_errors" else f"{pointer}/{name}"
+            place = pointer if name == "non_field_errors" else f"{pointer}/{_escaped(name)}"
             found += field_errors(inner, place)
         return found
     if isinstance(detail, list):
@@ -56,6 +56,11 @@ def field_errors(detail: Any, pointer: str = "") -> list[dict[str, str]]:
             found += field_errors(inner, f"{pointer}/{index}" if nested else pointer)
         return found
     return [{"pointer": pointer or "/", "detail": str(detail), "code": getattr(detail, "code", "invalid")}]
+
+
+def _escaped(name: Any) -> str:
+    """A member's name within a JSON pointer (RFC 6901, section 3)."""
+    return str(name).replace("~", "~0").replace("/", "~1")
 
 
 def as_problem(error: BaseException) -> Problem | None:

@@ -1,6 +1,9 @@
 """Host -> institution, the lifecycle gate, and the urlconf of its kind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import copy_context
+from functools import partial
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -49,7 +52,7 @@ class HostMiddleware:
             request.urlconf = settings.URLCONF_BY_KIND["public"]
             set_urlconf(request.urlconf)
             with platform():
-                return self.get_response(request)
+                return _kept_within(self.get_response(request))
         context = hosts.find(host)
         if context is None:
             return self._refuse(request, NotFound("No institution lives at this address.", code="unknown_host"))
@@ -60,10 +63,27 @@ class HostMiddleware:
         request.urlconf = settings.URLCONF_BY_KIND[context.kind]
         set_urlconf(request.urlconf)
         with institution(context):
-            return self.get_response(request)
+            return _kept_within(self.get_response(request))
 
     def _refuse(self, request: HttpRequest, problem: Problem) -> HttpResponse:
         return problem_response(problem, request.request_id)
+
+
+def _kept_within(response: Any) -> HttpResponse:
+    """A streaming body is made while the server sends it, when this middleware has long left the institution; so each
+    part of it is made in a copy of the context of now."""
+    if response.streaming and not response.is_async and getattr(response, "file_to_stream", None) is None:
+        run = copy_context().run
+        response.streaming_content = _parts(run, response.streaming_content)
+        # A client that hangs up ends the body half-way: what it does then is done there too.
+        response._resource_closers = [partial(run, close) for close in response._resource_closers]
+    return response
+
+
+def _parts(run: Callable[..., Any], body: Iterable[bytes]) -> Iterator[bytes]:
+    parts, end = iter(body), object()
+    while (part := run(next, parts, end)) is not end:
+        yield part
 
 
 def _may_sign_in(request: HttpRequest, context: InstitutionContext) -> bool:

@@ -68,15 +68,32 @@ def decode_cursor(text: str, ordering: tuple[str, ...], fields: list[models.Fiel
         signature, backwards, *values = raw
         if signature != ",".join(ordering) or backwards not in (0, 1) or len(values) != len(fields):
             raise ValueError
-        typed = tuple(
-            field.to_python(value) if value is not None else None for field, value in zip(fields, values, strict=True)
-        )
-        for value, field in zip(typed, fields, strict=True):
-            if (value is None and not field.null) or (isinstance(value, str) and "\x00" in value):
-                raise ValueError
+        typed = tuple(_mark(field, value) for field, value in zip(fields, values, strict=True))
     except (ValueError, TypeError, binascii.Error, ValidationError, OverflowError):
         raise bad("cursor", "This cursor does not fit this list; start again without it.", "bad_cursor") from None
     return Cursor(bool(backwards), typed)
+
+
+def _mark(field: models.Field, value: Any) -> Any:
+    """A cursor's value as the column's. Raises ValueError or ValidationError for one that no row's JSON could hold."""
+    target = field.target_field if isinstance(field, models.ForeignKey) else field
+    if value is None and field.null:
+        return None
+    match target:
+        case models.BooleanField():
+            kind: type = bool
+        case models.IntegerField():
+            kind = int
+        case models.FloatField():
+            kind = float
+        case _:
+            kind = str
+    if type(value) is not kind or (kind is str and "\x00" in value):
+        raise ValueError
+    typed = target.to_python(value)
+    if kind is int:
+        target.run_validators(typed)
+    return typed
 
 
 def bad(parameter: str, detail: str, code: str) -> Invalid:
@@ -140,8 +157,10 @@ def pairs(query_string: str) -> list[tuple[str, str]]:
     if not query_string:
         return []
     try:
-        found = parse_qsl(query_string, keep_blank_values=True, errors="strict", max_num_fields=100)
-    except (ValueError, UnicodeDecodeError):
+        # A WSGI server hands over the bytes that a client did not quote as Latin-1 (PEP 3333).
+        text = query_string.encode("latin-1").decode()
+        found = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError:
         raise Invalid("The query string cannot be read; encode it as UTF-8.", code="bad_query") from None
     for name, value in found:
         if "\x00" in value or "\x00" in name:
@@ -163,6 +182,13 @@ def refuse_unknown(found: Iterable[tuple[str, str]], known: Iterable[str]) -> No
         seen.add(name)
 
 
+def _whole(ordering: tuple[str, ...]) -> tuple[str, ...]:
+    """The ordering with the id as its last word; it falls where all else falls, so that one index answers both."""
+    if "id" in {name.removeprefix("-") for name in ordering}:
+        return ordering
+    return (*ordering, "-id" if ordering and all(name.startswith("-") for name in ordering) else "id")
+
+
 class ListGrammar:
     """The parameters that one resource's list understands."""
 
@@ -179,7 +205,7 @@ class ListGrammar:
     ) -> None:
         self.model = model
         self.lookups = lookups(model, filters)
-        self.default_ordering = (*ordering, "id") if "id" not in {o.lstrip("-") for o in ordering} else ordering
+        self.default_ordering = _whole(ordering)
         self.orderable = tuple(dict.fromkeys((*(o.lstrip("-") for o in ordering), *orderable, "id")))
         own = self.own if searchable else tuple(name for name in self.own if name != "search")
         self.known = (*own, *self.lookups)
@@ -222,7 +248,7 @@ class ListGrammar:
                 raise bad("ordering", f"Cannot order by {name[:60]!r}; use {choices} (- for falling).", "bad_ordering")
         if len(set(bare)) != len(bare):
             raise bad("ordering", "A column is named twice.", "bad_ordering")
-        return names if "id" in bare else (*names, "-id" if all(n.startswith("-") for n in names) else "id")
+        return _whole(names)
 
     def _number(self, values: dict[str, str], name: str, least: int, most: int) -> int:
         text = values[name]

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 
 from shared_apps.core.api.compiled import compile_query
 from shared_apps.core.api.declarations import EVERYONE, REGISTERED, Narrowing, Own
-from shared_apps.core.api.querystring import Cursor, ListGrammar, ListRequest
+from shared_apps.core.api.querystring import MOST_PAGES, Cursor, ListGrammar, ListRequest
 from shared_apps.core.clock import local_date
 from shared_apps.core.permissions import Principal, Reach, Scope
 from shared_apps.core.registry import Viewer, registry
@@ -258,7 +258,9 @@ class Reader:
         self, asked: ListRequest, rows: list[str], more: bool, backwards: bool, request: HttpRequest
     ) -> tuple[str | None, str | None]:
         if asked.page is not None:
-            forward = self._link(request, asked, ("page", str(asked.page + 1))) if more else None
+            forward = (
+                self._link(request, asked, ("page", str(asked.page + 1))) if more and asked.page < MOST_PAGES else None
+            )
             back = self._link(request, asked, ("page", str(asked.page - 1))) if asked.page > 1 else None
             return forward, back
         if not rows:

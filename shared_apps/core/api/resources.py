@@ -176,6 +176,11 @@ class ResourceViewSet(GenericViewSet):
 
     # Writes ---------------------------------------------------------------------------------------------------
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """A write takes no parameters: one that is not there must not be taken for heeded (?dry_run=true)."""
+        super().initial(request, *args, **kwargs)
+        refuse_unknown(pairs(request.META.get("QUERY_STRING", "")), ())
+
     def needed_permission(self) -> Open | str:
         if self.verb_name:
             return self.permission.code(self.verbs[self.verb_name].action)
