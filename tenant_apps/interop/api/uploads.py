@@ -88,9 +88,10 @@ def receive(request: Request, upload: RosterUpload) -> dict[str, bool]:
 
     Raises Invalid, TooLarge, or Unavailable when there is no room for the file; `upload` is then discarded.
     """
-    length = request.META.get("CONTENT_LENGTH") or "0"
+    announced = request.META.get("CONTENT_LENGTH") or "0"
+    length = int(announced) if announced.isascii() and announced.isdigit() else 0
     # The parser would read to the end before it is asked; a length that is too large is refused unread.
-    if length.isdigit() and int(length) > upload.most + FORM_BYTES:
+    if length > upload.most + FORM_BYTES:
         raise too_large(upload.most)
     request._request.upload_handlers = [upload]
     try:
@@ -98,13 +99,17 @@ def receive(request: Request, upload: RosterUpload) -> dict[str, bool]:
         options = read_options(form)
         if not upload.received:
             raise Invalid.at("/file", "Send the roster's zip as the form's field `file`.", code="required")
+        # The parser takes the end of the stream for the end of the form. When less than this is missing, the zip lacks
+        # its table of contents, and the check of the roster says so.
+        if length - upload.size > FORM_BYTES:
+            raise Invalid("The upload broke off; send it again.", code="broken_upload")
     except UnreadablePostError:
         upload.discard()
         raise Invalid("The upload broke off; send it again.", code="broken_upload") from None
     except OSError as trouble:
         upload.discard()
         raise no_room(trouble) from None
-    except (RequestDataTooBig, Invalid, TooLarge):
+    except RequestDataTooBig:
         upload.discard()
         raise
     except SuspiciousOperation:

@@ -1,6 +1,7 @@
 """Uploading a roster over the API, and what the requester is told."""
 
 import errno
+import io
 import os
 import stat
 import time
@@ -172,6 +173,16 @@ def test_a_full_disk_is_503_and_one_clear_line(
     assert stored(greenwood) == []
     with institution(greenwood):
         assert not Job.objects.exists()
+
+
+def test_an_upload_that_breaks_off_is_refused_and_leaves_nothing(
+    principal: Asker, greenwood: InstitutionContext
+) -> None:
+    form = encode_multipart(BOUNDARY, {"file": SimpleUploadedFile("roster.zip", b"x" * 500_000)})
+    broken: dict[str, Any] = {"wsgi.input": io.BytesIO(form[:300_000]), "CONTENT_LENGTH": str(len(form))}
+    answer = principal.ask("POST", PATH, form, CONTENT_TYPE=MULTIPART_CONTENT, **broken)
+    assert (answer.status_code, answer.json()["code"]) == (400, "broken_upload")
+    assert stored(greenwood) == []
 
 
 def test_a_name_cannot_lead_outside(principal: Asker, roster: bytes, greenwood: InstitutionContext) -> None:

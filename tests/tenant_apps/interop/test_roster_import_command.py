@@ -67,8 +67,9 @@ def test_each_finding_stands_with_its_place_and_the_command_fails(
         (("greenwood", "/no/such/roster.zip"), "not there"),
         (("greenwood", "/tmp"), "is a directory"),
         (("nowhere", "ROSTER"), "no institution 'nowhere'"),
+        (("console", "ROSTER"), "no school"),
     ],
-    ids=["a missing file", "a directory", "an unknown institution"],
+    ids=["a missing file", "a directory", "an unknown institution", "the operators' tenant"],
 )
 def test_what_cannot_be_done_is_said_in_one_line(roster: Path, words: tuple[str, ...], told: str) -> None:
     with pytest.raises(CommandError, match=told) as refusal:

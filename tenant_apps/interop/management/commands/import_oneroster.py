@@ -6,8 +6,8 @@ from django.db import Error
 from rich.console import Console
 from rich.table import Table
 
-from shared_apps.core.context import institution
-from shared_apps.core.errors import Problem
+from shared_apps.core.context import Kind, institution
+from shared_apps.core.errors import Conflict, Problem
 from shared_apps.core.problems import as_problem
 from shared_apps.tenants.middleware import gate
 from shared_apps.tenants.services import find_tenant
@@ -56,6 +56,8 @@ class Command(BaseCommand):
 
     def _import(self, options: dict[str, Any]) -> Plan:
         context = find_tenant(options["tenant"]).context
+        if context.kind == Kind.OPERATOR:
+            raise Conflict("The operators' own tenant is no school; name an institution.", code="operator_tenant")
         refusal = gate(context, writes=not options["dry_run"])
         if refusal is not None:
             raise refusal
