@@ -11,6 +11,8 @@ from collections.abc import Callable
 import redis
 import structlog
 from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 CHANNEL = "lyceum:invalidate"
 log = structlog.get_logger(__name__)
@@ -24,7 +26,10 @@ def client() -> redis.Redis:
     """This process's Redis client (thread-safe, pooled)."""
     global _client
     if _client is None:
-        _client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
+        # One retry, for a pooled connection that a restart of Redis has closed; redis-py's own ten with growing pauses
+        # would hold a request for seconds while Redis is away.
+        once = Retry(NoBackoff(), 1)
+        _client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2, retry=once)
     return _client
 
 

@@ -1,0 +1,101 @@
+"""A setting that is missing or misspelt stops the start with its name."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from platform_config import env
+
+TOP = Path(__file__).resolve().parents[2]
+
+
+def test_a_missing_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("A_SETTING", raising=False)
+    with pytest.raises(env.SettingsError, match="A_SETTING is not set"):
+        env.text("A_SETTING")
+
+
+def test_a_value_may_stand_in_a_file_but_not_in_both_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("from the file\n")
+    monkeypatch.setenv("A_SETTING_FILE", str(secret))
+    assert env.text("A_SETTING") == "from the file"
+    monkeypatch.setenv("A_SETTING", "also here")
+    with pytest.raises(env.SettingsError, match="both set"):
+        env.text("A_SETTING")
+    monkeypatch.delenv("A_SETTING")
+    monkeypatch.setenv("A_SETTING_FILE", str(tmp_path / "nothing"))
+    with pytest.raises(env.SettingsError, match="cannot read"):
+        env.text("A_SETTING")
+
+
+@pytest.mark.parametrize(
+    ("reader", "value", "complaint"),
+    [
+        (lambda: env.integer("A_SETTING", 1), "ten", "not a whole number"),
+        (lambda: env.integer("A_SETTING", 1, least=5), "4", "least is 5"),
+        (lambda: env.flag("A_SETTING", False), "ture", "true or false"),
+        (lambda: env.rate("A_SETTING", "1/hour"), "1000 per hour", "write a rate"),
+        (lambda: env.rate("A_SETTING", "1/hour"), "0/hour", "write a rate"),
+        (lambda: env.database("A_SETTING"), "mysql://x/y", "postgresql://"),
+        (lambda: env.database("A_SETTING"), "postgresql://x", "names no database"),
+        (lambda: env.database("A_SETTING"), "postgresql://x:port/y", "not a number"),
+    ],
+)
+def test_a_misspelt_value_is_named_with_its_mend(
+    monkeypatch: pytest.MonkeyPatch, reader: object, value: str, complaint: str
+) -> None:
+    monkeypatch.setenv("A_SETTING", value)
+    with pytest.raises(env.SettingsError, match=complaint) as refused:
+        reader()  # type: ignore[operator]
+    assert "A_SETTING" in str(refused.value)
+
+
+def test_a_database_address_is_read_with_its_socket_and_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_SETTING", "postgresql://me:p%40ss@db.test:6543/school?sslmode=require")
+    read = env.database("A_SETTING")
+    assert (read["USER"], read["PASSWORD"], read["HOST"], read["PORT"]) == ("me", "p@ss", "db.test", "6543")
+    assert read["OPTIONS"] == {"sslmode": "require"}
+    monkeypatch.setenv("A_SETTING", "postgresql://me@/school?host=/run/pg")
+    assert env.database("A_SETTING")["HOST"] == "/run/pg"
+
+
+def start(settings: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    values = {
+        "DJANGO_SETTINGS_MODULE": f"platform_config.settings.{settings}",
+        "DATABASE_URL": "postgresql://owner@db.test/lyceum",
+        "DATABASE_APP_URL": "postgresql://app@db.test/lyceum",
+        "REDIS_URL": "redis://cache.test/0",
+        "SECRET_KEY": "6f1d0c9be8a7f6e5d4c3b2a190817263544536271809afbecd",
+        "PLATFORM_DOMAIN": "lyceum.example.org",
+    }
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    command = [sys.executable, "manage.py", "diffsettings"]
+    environment = {name: value for name, value in {**kept, **values, **changes}.items() if value}
+    return subprocess.run(command, cwd=TOP, env=environment, check=False, capture_output=True, text=True)
+
+
+def test_production_starts_with_real_servers_and_a_strong_secret() -> None:
+    """Negative control of the next test."""
+    started = start("production")
+    assert started.returncode == 0, started.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"SECRET_KEY": ""}, "SECRET_KEY is not set"),
+        ({"SECRET_KEY": "short"}, "SECRET_KEY is weak"),
+        ({"DATABASE_APP_URL": ""}, "DATABASE_APP_URL is not set"),
+        ({"REDIS_URL": "unix:///tmp/redis.sock"}, "embedded"),
+        ({"PLATFORM_DOMAIN": ""}, "PLATFORM_DOMAIN is not set"),
+    ],
+)
+def test_production_refuses_what_is_for_local_runs(changes: dict[str, str], complaint: str) -> None:
+    refused = start("production", **changes)
+    assert refused.returncode != 0
+    assert complaint in refused.stderr
+    assert "Traceback" not in refused.stderr
