@@ -22,6 +22,7 @@ class NewInstitution:
     currency: str = "USD"
     time_zone: str = "UTC"
     kind: str = "institution"
+    plan: str = ""
 
 
 ProvisioningStep = Callable[[NewInstitution], None]

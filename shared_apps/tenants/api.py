@@ -30,6 +30,7 @@ EXAMPLE = {
     "slug": "lumiere",
     "host": "lumiere.example.org",
     "kind": "institution",
+    "plan": "standard",
     "state": "active",
     "state_reason": "",
     "state_changed_at": "2026-09-01T08:00:00+00:00",
@@ -45,6 +46,7 @@ class PlatformInstitution(serializers.Serializer):
     slug = serializers.CharField()
     host = serializers.CharField()
     kind = serializers.CharField()
+    plan = serializers.CharField()
     state = serializers.CharField()
     state_reason = serializers.CharField()
     state_changed_at = serializers.DateTimeField()
@@ -63,6 +65,9 @@ class PlatformNewInstitution(Body):
     admin_email = serializers.EmailField(help_text="First administrator; gets the role principal.")
     language = serializers.CharField(max_length=15, default="en")
     currency = serializers.RegexField(r"\A[A-Z]{3}\Z", default="USD", help_text="ISO 4217.")
+    plan = serializers.SlugField(
+        max_length=50, default="", allow_blank=True, help_text="What was ordered; kept as told."
+    )
     time_zone = serializers.CharField(max_length=63, default="UTC", help_text="IANA name, such as Europe/Paris.")
 
 
@@ -73,7 +78,7 @@ class PlatformSuspension(Body):
 
 def shown(tenant: Tenant) -> dict[str, Any]:
     domain = tenant.primary_domain
-    columns = ("id", "name", "kind", "state", "state_reason", "state_changed_at", "created_at")
+    columns = ("id", "name", "kind", "plan", "state", "state_reason", "state_changed_at", "created_at")
     return {**{name: getattr(tenant, name) for name in columns}, "slug": domain.slug, "host": domain.domain}
 
 

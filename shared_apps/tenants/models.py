@@ -26,6 +26,8 @@ class Tenant(TenantMixin, Record):
     name = models.CharField(max_length=200)
     kind = models.CharField(max_length=20, choices=[(k, k) for k in Kind], default=Kind.INSTITUTION)
     state = models.CharField(max_length=20, choices=[(s, s) for s in State], default=State.PROVISIONING)
+    # What was ordered; billing will make limits of it.
+    plan = models.SlugField(max_length=50, blank=True)
     state_reason = models.CharField(max_length=300, blank=True)
     state_changed_at = models.DateTimeField(auto_now_add=True)
 

@@ -60,7 +60,7 @@ def create_institution(*, new: NewInstitution) -> Tenant:
     for check in registry.new_institution_checks:
         check(new)
     with platform():
-        tenant = _claim(slug, name, new.kind)
+        tenant = _claim(slug, name, new)
         with owner_connection(), connection.cursor() as lock:
             # One maker at a time for one institution: a second one waits, then finds it live and is refused.
             lock.execute("SELECT pg_advisory_lock(hashtextextended(%s, 7202))", [tenant.schema_name])
@@ -82,19 +82,19 @@ def _taken(slug: str) -> Conflict:
     return Conflict(f"The address {slug!r} is taken; choose another slug.", code="slug_taken")
 
 
-def _claim(slug: str, name: str, kind: str) -> Tenant:
+def _claim(slug: str, name: str, new: NewInstitution) -> Tenant:
     """The new row, or the one that a killed creation of the same slug left behind."""
     try:
         with transaction.atomic():
-            tenant = Tenant(name=name, kind=kind)
+            tenant = Tenant(name=name, kind=new.kind, plan=new.plan)
             tenant.save(force_insert=True)
             Domain.objects.create(tenant=tenant, slug=slug, domain=f"{slug}.{settings.PLATFORM_DOMAIN}")
             return tenant
     except IntegrityError:
-        left = Tenant.objects.filter(domains__slug=slug, state=State.PROVISIONING, kind=kind).first()
+        left = Tenant.objects.filter(domains__slug=slug, state=State.PROVISIONING, kind=new.kind).first()
         if left is None:
             raise _taken(slug) from None
-        Tenant.objects.filter(pk=left.pk).update(name=name)
+        Tenant.objects.filter(pk=left.pk).update(name=name, plan=new.plan)
         return left
 
 

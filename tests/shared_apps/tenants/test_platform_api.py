@@ -7,7 +7,7 @@ from tests import cast as casting
 from tests.api import Asker, as_person, host_of
 
 PATH = "/api/v1/platform/institutions/"
-NEW = {"name": "Rheintal", "slug": "rheintal", "admin_email": "head@rheintal.test", "time_zone": "Europe/Berlin"}
+NEW = {"name": "Rheintal", "slug": "rheintal", "admin_email": "head@rheintal.test", "plan": "standard", "time_zone": "Europe/Berlin"}
 
 
 @pytest.fixture
@@ -19,6 +19,7 @@ def test_an_operator_makes_an_institution_that_answers_at_once(transactional_db:
     made = operator.post(PATH, NEW)
     assert made.status_code == 201, made.content
     assert made.json()["state"] == "active"
+    assert made.json()["plan"] == "standard"
     assert made["Location"] == f"{PATH}{made.json()['id']}/"
     assert operator.get(made["Location"]).json() == made.json()
     assert Asker("rheintal.localhost").get("/").status_code == 200
