@@ -12,6 +12,7 @@ from tasks import relay
 from tasks.app import app
 from tenant_apps.accounts.models import Session
 from tenant_apps.eventlog import services as eventlog
+from tenant_apps.interop.services import sweep_uploads
 
 EVENTS_KEPT = timedelta(days=30)
 MESSAGES_KEPT = timedelta(days=7)  # as long as an effect's key keeps a second one away
@@ -31,10 +32,11 @@ def purge() -> None:
 
 @app.task(name="platform.purge_institution")
 def purge_institution() -> None:
-    """Forget expired sessions with their refresh tokens, old stream events, finished outbox messages."""
+    """Forget expired sessions with their refresh tokens, old events, finished messages and left-over uploads."""
     now = timezone.now()
     Session.objects.filter(expires_at__lt=now).delete()
     eventlog.purge(events_before=now - EVENTS_KEPT, messages_before=now - MESSAGES_KEPT)
+    sweep_uploads()
 
 
 def to_each_institution(task: Task, *args: Any) -> int:

@@ -7,7 +7,13 @@ from tests import cast as casting
 from tests.api import Asker, as_person, host_of
 
 PATH = "/api/v1/platform/institutions/"
-NEW = {"name": "Rheintal", "slug": "rheintal", "admin_email": "head@rheintal.test", "plan": "standard", "time_zone": "Europe/Berlin"}
+NEW = {
+    "name": "Rheintal",
+    "slug": "rheintal",
+    "admin_email": "head@rheintal.test",
+    "plan": "standard",
+    "time_zone": "Europe/Berlin",
+}
 
 
 @pytest.fixture
