@@ -161,10 +161,8 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "shared_apps.core.api.schema.add_problems",
-    ],
+    # Without the hook that gives enums names of their own: two rooms' `state` would share one.
+    "POSTPROCESSING_HOOKS": ["shared_apps.core.api.schema.add_problems"],
 }
 
 # Celery. `visibility_timeout` must exceed the longest task; the three places that need it read this one number.

@@ -65,9 +65,7 @@ class PlatformNewInstitution(Body):
     admin_email = serializers.EmailField(help_text="First administrator; gets the role principal.")
     language = serializers.CharField(max_length=15, default="en")
     currency = serializers.RegexField(r"\A[A-Z]{3}\Z", default="USD", help_text="ISO 4217.")
-    plan = serializers.SlugField(
-        max_length=50, default="", allow_blank=True, help_text="What was ordered; kept as told."
-    )
+    plan = serializers.SlugField(max_length=50, required=False, help_text="What was ordered; kept as told.")
     time_zone = serializers.CharField(max_length=63, default="UTC", help_text="IANA name, such as Europe/Paris.")
 
 

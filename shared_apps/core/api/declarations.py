@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from rest_framework.serializers import Serializer
+from rest_framework.serializers import ModelSerializer, Serializer
 
 from shared_apps.core.permissions import Action
 
@@ -53,12 +53,12 @@ class Verb:
     path: str
     action: Action
     body: type[Serializer] | None
-    answer: type[Serializer] | None
+    answer: type[ModelSerializer] | None
     summary: str
 
 
 def verb(
-    *, action: str, body: type[Serializer] | None = None, answer: type[Serializer] | None = None
+    *, action: str, body: type[Serializer] | None = None, answer: type[ModelSerializer] | None = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a method of a resource as a verb. It receives the locked record and the body's values.
 

@@ -111,7 +111,9 @@ class Schema(AutoSchema):
         if resource.verb_name:
             answer = resource.verbs[resource.verb_name].answer
             if answer is not None:
-                return {200: OpenApiResponse(answer, description="Done.")}
+                model = answer.Meta.model
+                shown = {field: _value(model._meta.get_field(field)) for field in answer.Meta.fields}
+                return {200: _answer(answer, shown, "Done.")}
         match resource.action:
             case "list":
                 envelope = inline_serializer(
