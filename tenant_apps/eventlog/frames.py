@@ -5,12 +5,15 @@ database.
 """
 
 from collections.abc import Iterable
+from functools import cache
+from hashlib import blake2s
 from typing import Any
 from uuid import UUID
 
 import structlog
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
+from django.conf import settings
 
 from shared_apps.core.context import current_institution
 
@@ -18,9 +21,16 @@ HINT: dict[str, Any] = {"type": "stream.grew"}
 log = structlog.get_logger(__name__)
 
 
+@cache
+def _installation() -> str:
+    """Redis pub/sub knows no database numbers, and one Redis may serve several installations (or a suite's workers)
+    whose institutions have the same ids, being copies of one database."""
+    return blake2s(settings.DATABASES["default"]["NAME"].encode(), digest_size=4).hexdigest()
+
+
 def group(institution_id: UUID, user_id: UUID) -> str:
     """The channel group of one person in one institution."""
-    return f"t.{institution_id.hex}.u.{user_id.hex}"
+    return f"{_installation()}.t.{institution_id.hex}.u.{user_id.hex}"
 
 
 def hint(user_ids: Iterable[UUID]) -> None:

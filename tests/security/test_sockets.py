@@ -189,11 +189,34 @@ def test_an_institution_that_is_not_served_opens_no_socket(
 
 # Who has to leave
 
-AFTER_THE_FIRST_LOOK = 0.3  # seconds: a socket looks once more right after it has opened
+
+@pytest.fixture(autouse=True)
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What sockets found when they looked whether they may stay; each looks once right after it has opened."""
+    found: list[Any] = []
+    look = consumers._refusal
+
+    def remember(*arguments: Any) -> Any:
+        answer = look(*arguments)
+        found.append(answer)
+        return answer
+
+    monkeypatch.setattr(consumers, "_refusal", remember)
+    return found
+
+
+async def until_all_have_looked(looks: list[Any], sockets: int) -> None:
+    async with asyncio.timeout(10):
+        while len(looks) < sockets:
+            await asyncio.sleep(0.01)
 
 
 def closes_others_stay(
-    application: Any, concerned: dict[str, Any], others: list[dict[str, Any]], change: Callable[[], None]
+    application: Any,
+    looks: list[Any],
+    concerned: dict[str, Any],
+    others: list[dict[str, Any]],
+    change: Callable[[], None],
 ) -> tuple[int, str, float]:
     """Open the sockets, make the change: how and how soon (in seconds) the concerned one is closed."""
 
@@ -203,7 +226,7 @@ def closes_others_stay(
         rest = [Socket(application, **other) for other in others]
         for other in rest:
             await other.open()
-        await asyncio.sleep(AFTER_THE_FIRST_LOOK)
+        await until_all_have_looked(looks, 1 + len(rest))
         began = time.monotonic()
         await beside(change)
         code, problem = await socket.closed()
@@ -218,7 +241,7 @@ def closes_others_stay(
 
 
 def test_a_socket_closes_at_once_when_its_session_ends(
-    application: Any, greenwood: InstitutionContext, lumiere: InstitutionContext, sign_in: SignIn
+    application: Any, greenwood: InstitutionContext, lumiere: InstitutionContext, sign_in: SignIn, looks: list[Any]
 ) -> None:
     ending, staying, elsewhere = sign_in(greenwood), sign_in(greenwood), sign_in(lumiere)
 
@@ -228,6 +251,7 @@ def test_a_socket_closes_at_once_when_its_session_ends(
 
     code, problem, seconds = closes_others_stay(
         application,
+        looks,
         {"place": greenwood, "token": ending.access},
         [{"place": greenwood, "token": staying.access}, {"place": lumiere, "token": elsewhere.access}],
         end,
@@ -237,10 +261,11 @@ def test_a_socket_closes_at_once_when_its_session_ends(
 
 
 def test_a_socket_closes_at_once_when_its_institution_is_suspended(
-    application: Any, greenwood: InstitutionContext, lumiere: InstitutionContext, sign_in: SignIn
+    application: Any, greenwood: InstitutionContext, lumiere: InstitutionContext, sign_in: SignIn, looks: list[Any]
 ) -> None:
     code, problem, seconds = closes_others_stay(
         application,
+        looks,
         {"place": greenwood, "token": sign_in(greenwood).access},
         [{"place": lumiere, "token": sign_in(lumiere).access}],
         lambda: set_state(greenwood, State.SUSPENDED),
@@ -263,6 +288,7 @@ def test_a_socket_closes_by_the_clock_when_nobody_told_it(
     application: Any,
     greenwood: InstitutionContext,
     sign_in: SignIn,
+    looks: list[Any],
     monkeypatch: pytest.MonkeyPatch,
     change: Callable[[], Any],
 ) -> None:
@@ -274,7 +300,7 @@ def test_a_socket_closes_by_the_clock_when_nobody_told_it(
 
     try:
         token = sign_in(greenwood).access
-        code, _, _ = closes_others_stay(application, {"place": greenwood, "token": token}, [], quietly)
+        code, _, _ = closes_others_stay(application, looks, {"place": greenwood, "token": token}, [], quietly)
     finally:
         with institution(greenwood):
             User.objects.filter(pk=cast.user_id("teacher")).update(is_active=True, token_version=1)
@@ -282,7 +308,7 @@ def test_a_socket_closes_by_the_clock_when_nobody_told_it(
 
 
 def test_a_socket_that_is_told_nothing_and_has_no_clock_would_stay(
-    application: Any, greenwood: InstitutionContext, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+    application: Any, greenwood: InstitutionContext, sign_in: SignIn, looks: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Negative control of the two above."""
     monkeypatch.setattr(watch, "_wake", lambda *_: None)
@@ -295,7 +321,7 @@ def test_a_socket_that_is_told_nothing_and_has_no_clock_would_stay(
     async def client() -> None:
         socket = Socket(application, greenwood, token=session.access)
         await socket.open()
-        await asyncio.sleep(AFTER_THE_FIRST_LOOK)
+        await until_all_have_looked(looks, 1)
         await beside(end)
         assert await socket.receive_nothing(timeout=1.5)
         await socket.leave()
@@ -362,7 +388,8 @@ def test_sockets_of_two_institutions_never_mix(
 ) -> None:
     """The same person's id in both institutions, five sockets each, notifications and progress in both."""
     if naive:
-        monkeypatch.setattr(frames, "group", lambda institution_id, user_id: f"u.{user_id.hex}")
+        own = frames._installation()
+        monkeypatch.setattr(frames, "group", lambda institution_id, user_id: f"{own}.u.{user_id.hex}")
     tokens = {place: sign_in(place).access for place in (greenwood, lumiere)}
     seen: dict[str, set[str]] = {"greenwood": set(), "lumiere": set()}
 
