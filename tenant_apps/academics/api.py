@@ -92,12 +92,6 @@ class Move(Body):
     on = serializers.DateField(help_text="The first day in the new section.")
 
 
-class MovedEnrolment(serializers.ModelSerializer):
-    class Meta:
-        model = Enrolment
-        fields = ("id", "student", "section", "starts_on", "ends_on", "sourced_id", "created_at", "updated_at")
-
-
 class EnrolmentViewSet(ResourceViewSet):
     """Students' days in sections; `ends_on` is the first day after. Days in one section do not overlap."""
 
@@ -109,7 +103,7 @@ class EnrolmentViewSet(ResourceViewSet):
     ordering = ("starts_on",)
     orderable = ("starts_on", "ends_on", "created_at")
 
-    @verb(action="change", body=Move, answer=MovedEnrolment)
+    @verb(action="change", body=Move)
     def move(self, enrolment: Enrolment, *, to_section: Section, on: date) -> Enrolment:
         """Close this enrolment and open one in another section on the same day; answers the new one."""
         moved = services.move_student(

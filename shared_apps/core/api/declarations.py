@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from rest_framework.serializers import ModelSerializer, Serializer
+from rest_framework.serializers import Serializer
 
 from shared_apps.core.permissions import Action
 
@@ -53,22 +53,19 @@ class Verb:
     path: str
     action: Action
     body: type[Serializer] | None
-    answer: type[ModelSerializer] | None
     summary: str
 
 
-def verb(
-    *, action: str, body: type[Serializer] | None = None, answer: type[ModelSerializer] | None = None
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def verb(*, action: str, body: type[Serializer] | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a method of a resource as a verb. It receives the locked record and the body's values.
 
-    Without `answer` the record itself, read again, is the answer.
+    The answer is the record as it then stands, or, when the method returns another record of the model, that one.
     """
 
     def declare(method: Callable[..., Any]) -> Callable[..., Any]:
         name = method.__name__
         summary = (method.__doc__ or name.replace("_", " ").capitalize()).strip().splitlines()[0]
-        method.verb = Verb(name, name.replace("_", "-"), Action(action), body, answer, summary)  # type: ignore[attr-defined]
+        method.verb = Verb(name, name.replace("_", "-"), Action(action), body, summary)  # type: ignore[attr-defined]
         return method
 
     return declare

@@ -222,7 +222,7 @@ class ResourceViewSet(GenericViewSet):
             self.remove(self.locked(id, Action.DELETE))
         return HttpResponse(status=204)
 
-    def perform_verb(self, request: Request, id: str) -> HttpResponse | Response:
+    def perform_verb(self, request: Request, id: str) -> HttpResponse:
         declared = self.verbs[str(self.verb_name)]
         with transaction.atomic():
             record = self.locked(id, declared.action)
@@ -231,10 +231,9 @@ class ResourceViewSet(GenericViewSet):
                 body = declared.body(data=_object(request.data))
                 body.is_valid(raise_exception=True)
                 values = dict(body.validated_data)
-            answer = getattr(self, declared.name)(record, **values)
-            if declared.answer is not None:
-                return Response(declared.answer(answer).data)
-            return HttpResponse(self._read_again(record.pk, declared.action), content_type="application/json")
+            done = getattr(self, declared.name)(record, **values)
+            key = done.pk if isinstance(done, models.Model) else record.pk
+            return HttpResponse(self._read_again(key, declared.action), content_type="application/json")
 
     def make(self, **values: Any) -> models.Model:
         """Make a record from checked values. A resource whose creation is a verb overrides it to call a service."""

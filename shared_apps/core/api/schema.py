@@ -108,12 +108,6 @@ class Schema(AutoSchema):
             return super().get_response_serializers()
         name = resource.serializer_class.__name__.removesuffix("Serializer")
         example = record_example(resource)
-        if resource.verb_name:
-            answer = resource.verbs[resource.verb_name].answer
-            if answer is not None:
-                model = answer.Meta.model
-                shown = {field: _value(model._meta.get_field(field)) for field in answer.Meta.fields}
-                return {200: _answer(answer, shown, "Done.")}
         match resource.action:
             case "list":
                 envelope = inline_serializer(
