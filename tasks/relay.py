@@ -6,10 +6,11 @@ left. Any number of relays may run.
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from typing import TypeVar
 
 import redis
 import structlog
@@ -32,6 +33,7 @@ AT_A_TIME = 100  # messages of one institution before the next one's turn
 SCHEMAS_A_QUERY = 200
 COUNT_SECONDS = 60.0  # between two looks for institutions whose migrations are behind
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +89,26 @@ def _due_schemas(names: list[str]) -> list[tuple[str, bool, bool]]:
 def sweep() -> None:
     """One round over every institution, to the end of its due messages."""
     for due in find_due():
-        with institution(due.institution):
-            while due.messages and outbox.carry_out(most=AT_A_TIME) == AT_A_TIME:
-                pass
-            if due.jobs:
-                sweep_jobs()
+        while due.messages and visit(due.institution, carry_out_some):
+            pass
+        if due.jobs:
+            visit(due.institution, sweep_jobs)
+
+
+def carry_out_some() -> bool:
+    """Carry out messages of the current institution; whether there are more."""
+    return outbox.carry_out(most=AT_A_TIME) == AT_A_TIME
+
+
+def visit(place: InstitutionContext, work: Callable[[], T]) -> T | None:
+    """Do the work inside the institution. Its trouble is logged and stops no other institution's."""
+    try:
+        with institution(place):
+            return work()
+    except Exception as error:
+        log.error("relay_visit_failed", institution=place.slug, exc_info=error)
+        connection.close()
+        return None
 
 
 class Relay:
@@ -158,9 +175,8 @@ class Relay:
         for identity, context in waiting.items():
             if self._stopping:
                 break
-            with institution(context):
-                if outbox.carry_out(most=AT_A_TIME) == AT_A_TIME:
-                    more[identity] = context
+            if visit(context, carry_out_some):
+                more[identity] = context
         return more
 
     def _listen(self) -> None:

@@ -7,7 +7,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from shared_apps.core import vitals
-from shared_apps.core.context import InstitutionContext, State, institution, platform
+from shared_apps.core.context import InstitutionContext, State, current_institution, institution, platform
 from shared_apps.tenants.models import Tenant
 from tasks import relay
 from tenant_apps.communication.services import notify
@@ -72,6 +72,24 @@ def test_a_schema_without_its_tables_does_not_stop_the_others(committed: None, g
         finally:
             Tenant.objects.filter(pk=broken.pk).delete()
     assert events(greenwood) == 1
+
+
+def test_trouble_in_one_institution_does_not_stop_the_others(
+    committed: None, greenwood: InstitutionContext, lumiere: InstitutionContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry_out = relay.carry_out_some
+
+    def troubled() -> bool:
+        if current_institution().slug == "greenwood":
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1 / 0")
+        return carry_out()
+
+    monkeypatch.setattr(relay, "carry_out_some", troubled)
+    tell(greenwood)
+    tell(lumiere)
+    relay.sweep()
+    assert (events(greenwood), events(lumiere)) == (0, 1)
 
 
 def test_a_running_relay_is_woken_by_a_commit_and_stops_on_sigterm(
