@@ -147,8 +147,8 @@ def conflicting(error: ValidationError) -> bool:
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
-    """REST framework's hook; what is no problem goes on to the request middleware, which logs it."""
+    """REST framework's hook; what is no refusal of ours goes on to the request middleware, which logs it."""
     problem = as_problem(error)
-    if problem is None:
+    if problem is None or (problem.status >= 500 and problem is not error):
         return None
     return problem_response(problem, getattr(context["request"], "request_id", ""))
