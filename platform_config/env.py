@@ -4,6 +4,8 @@ Every reader also accepts `NAME_FILE`, the path of a file that holds the value (
 """
 
 import os
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -69,6 +71,41 @@ def flag(name: str, default: bool) -> bool:
     if raw in FALSE:
         return False
     raise SettingsError(f"{name} is {raw!r}; write true or false.")
+
+
+def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
+    """One of the allowed words, in upper case."""
+    value = text(name, default).upper()
+    if value not in allowed:
+        raise SettingsError(f"{name} is {value!r}; use one of {', '.join(allowed)}.")
+    return value
+
+
+def networks(name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Addresses and networks, comma-separated: `10.0.0.1, 10.1.0.0/16`."""
+    found = []
+    for word in words(name):
+        try:
+            found.append(ip_network(word, strict=False))
+        except ValueError:
+            raise SettingsError(f"{name} holds {word!r}, which is no address and no network.") from None
+    return tuple(found)
+
+
+def domain(name: str, default: str) -> str:
+    """A host name in lower case, without port."""
+    value = text(name, default).lower()
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", value):
+        raise SettingsError(f"{name} is {value!r}, which is no host name.")
+    return value
+
+
+def redis(name: str) -> str:
+    """A Redis address: `redis://host:port/db`, `rediss://...` or `unix:///path?db=0`."""
+    value = text(name)
+    if not value.startswith(("redis://", "rediss://", "unix://")):
+        raise SettingsError(f"{name} is {value!r}; write redis://host:port/0, rediss:// for TLS or unix:///path.")
+    return value
 
 
 def words(name: str, default: str = "") -> list[str]:

@@ -379,7 +379,7 @@ def print_addresses(port: int, seconds: float) -> None:
     console = Console(width=max(Console().width, 100))
     console.print()
     console.print(table)
-    console.print("Password for all: [bold]lyceum-demo[/]   API: /api/docs/ on each address   Stop: Ctrl-C")
+    console.print("Password for all: [bold]lyceum-demo[/]   API: /api/docs/ at each institution   Stop: Ctrl-C")
     console.print()
 
 

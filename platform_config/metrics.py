@@ -31,9 +31,7 @@ class Vitals(Collector):
         self._client = client
 
     def collect(self) -> Iterator[Metric]:
-        alive = GaugeMetricFamily(
-            "lyceum_process_alive", "Whether it has reported lately.", labels=["process"]
-        )
+        alive = GaugeMetricFamily("lyceum_process_alive", "Whether it has reported lately.", labels=["process"])
         figures: dict[str, int] = {}
         try:
             for process in PROCESSES:

@@ -1,11 +1,11 @@
 """A host of an institution."""
 
 from django.urls import include, path
-from tenant_apps.accounts.api import JwksView
 
 from platform_config import api_v1
 from platform_config.landing import landing
 from shared_apps.core.api import docs
+from tenant_apps.accounts.api import JwksView
 
 urlpatterns = [
     path("", landing, name="landing"),

@@ -11,11 +11,11 @@ SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
 DEBUG = False
 
 # Hosts. Which hosts exist is decided by the Domain table (shared_apps.tenants.middleware), not by a list here.
-PLATFORM_DOMAIN = env.text("PLATFORM_DOMAIN", "localhost").lower()
+PLATFORM_DOMAIN = env.domain("PLATFORM_DOMAIN", "localhost")
 PORT = env.integer("PORT", 8000, least=1)
 REALTIME_PORT = env.integer("REALTIME_PORT", PORT + 1, least=1)
 ALLOWED_HOSTS = ["*"]
-TRUSTED_PROXIES = env.words("TRUSTED_PROXIES")
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 
 # Apps. The two lists are disjoint (a system check): no table stands in both places.
 SHARED_APPS = [
@@ -97,7 +97,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "/static/"
 MEDIA_ROOT = DATA_DIR / "media"
 
-REDIS_URL = env.text("REDIS_URL")
+REDIS_URL = env.redis("REDIS_URL")
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
@@ -108,7 +108,7 @@ CACHES = {
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [REDIS_URL], "prefix": "lyceum"},
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": f"lyceum:{_default['NAME']}"},
     }
 }
 
@@ -171,7 +171,6 @@ LONGEST_TASK_SECONDS = 2 * 3600
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
-SECURE_CONTENT_TYPE_NOSNIFF = True
 LOGGING_CONFIG = None
-LOG_LEVEL = env.text("LOG_LEVEL", "INFO").upper()
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 SILENCED_SYSTEM_CHECKS: list[str] = []

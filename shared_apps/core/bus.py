@@ -14,7 +14,6 @@ from django.conf import settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-CHANNEL = "lyceum:invalidate"
 log = structlog.get_logger(__name__)
 _handlers: dict[str, Callable[[str], None]] = {}
 _state = threading.Lock()
@@ -33,6 +32,11 @@ def client() -> redis.Redis:
     return _client
 
 
+def channel() -> str:
+    """Redis channel of the messages; pub/sub knows no database numbers, and one Redis may serve several platforms."""
+    return f"lyceum:invalidate:{settings.DATABASES['default']['NAME']}"
+
+
 def subscribe(topic: str, handler: Callable[[str], None]) -> None:
     """Call `handler(key)` for each message of `topic`, and `handler("")` whenever messages may have been missed."""
     _handlers[topic] = handler
@@ -44,7 +48,7 @@ def tell(topic: str, key: str) -> None:
     if handler is not None:
         handler(key)
     try:
-        client().publish(CHANNEL, f"{topic} {key}")
+        client().publish(channel(), f"{topic} {key}")
     except redis.RedisError as error:
         log.warning("invalidation_not_sent", topic=topic, error=str(error))
 
@@ -67,7 +71,7 @@ def _run() -> None:
         try:
             connection = redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2, health_check_interval=30)
             with connection.pubsub(ignore_subscribe_messages=True) as pubsub:
-                pubsub.subscribe(CHANNEL)
+                pubsub.subscribe(channel())
                 for topic in list(_handlers):
                     _call(topic, "")
                 pause = 0.2

@@ -11,7 +11,7 @@ from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
 
 from shared_apps.core import health
-from shared_apps.core.api.admission import rate_headers
+from shared_apps.core.api.admission import is_trusted_proxy, rate_headers
 from shared_apps.core.context import InstitutionContext
 from shared_apps.core.errors import InternalError, Invalid, NotFound, Unavailable, problem_response
 from shared_apps.core.problems import as_problem
@@ -22,6 +22,7 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; "
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+HSTS_SECONDS = 365 * 86400
 HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
@@ -42,6 +43,8 @@ class RequestMiddleware:
         asked = request.META.get("HTTP_X_REQUEST_ID", "")
         request.request_id = asked if REQUEST_ID.match(asked) else token_hex(12)
         path = request.META.get("PATH_INFO", "/")
+        if request.META.get("HTTP_X_FORWARDED_PROTO") == "https" and is_trusted_proxy(request.META["REMOTE_ADDR"]):
+            request.META["wsgi.url_scheme"] = request.environ["wsgi.url_scheme"] = "https"
         if path.startswith("/health/"):
             response = health.answer(path)
         elif "\x00" in path:
@@ -52,6 +55,8 @@ class RequestMiddleware:
         for name, value in HEADERS:
             if name not in headers:
                 headers[name] = value
+        if request.is_secure():
+            headers["Strict-Transport-Security"] = f"max-age={HSTS_SECONDS}"
         headers["X-Request-ID"] = request.request_id
         admission = getattr(request, "admission", None)
         if admission is not None:

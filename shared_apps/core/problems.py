@@ -77,6 +77,8 @@ def as_problem(error: BaseException) -> Problem | None:
         problem = kind(str(error.detail))
         if isinstance(error, drf.MethodNotAllowed | drf.ParseError | drf.UnsupportedMediaType):
             problem.code = kind.code
+        if isinstance(error, drf.UnsupportedMediaType):
+            problem.detail = f"{problem.detail} Send application/json; multipart/form-data only with a file."
         return problem
     if isinstance(error, ValidationError):
         if hasattr(error, "error_dict"):

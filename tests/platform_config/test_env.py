@@ -90,7 +90,12 @@ def test_production_starts_with_real_servers_and_a_strong_secret() -> None:
         ({"SECRET_KEY": ""}, "SECRET_KEY is not set"),
         ({"SECRET_KEY": "short"}, "SECRET_KEY is weak"),
         ({"DATABASE_APP_URL": ""}, "DATABASE_APP_URL is not set"),
-        ({"REDIS_URL": "unix:///tmp/redis.sock"}, "embedded"),
+        ({"REDIS_URL": f"unix://{TOP}/.data/run/redis.sock?db=0"}, "embedded"),
+        ({"DATABASE_URL": "postgresql://lyceum@/lyceum?host=/tmp/lyceum-a1b2"}, "embedded"),
+        ({"LOG_LEVEL": "loud"}, "LOG_LEVEL"),
+        ({"TRUSTED_PROXIES": "10.0.0.0/8, proxy"}, "TRUSTED_PROXIES"),
+        ({"PLATFORM_DOMAIN": "exa mple"}, "PLATFORM_DOMAIN"),
+        ({"REDIS_URL": "localhost:6379"}, "REDIS_URL"),
         ({"PLATFORM_DOMAIN": ""}, "PLATFORM_DOMAIN is not set"),
     ],
 )

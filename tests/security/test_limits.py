@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -129,7 +130,7 @@ def test_made_up_tokens_count_against_the_address_that_sends_them(greenwood: Ins
 def test_a_forwarded_address_is_believed_from_a_trusted_proxy_only(
     settings: Any, peer: str, forwarded: str, proxies: list[str], expected: str
 ) -> None:
-    settings.TRUSTED_PROXIES = proxies
+    settings.TRUSTED_PROXIES = tuple(ip_network(proxy) for proxy in proxies)
     meta = {"HTTP_X_FORWARDED_FOR": forwarded} if forwarded else {}
     assert admission.client_address(request_from(peer, **meta)) == expected
 

@@ -5,7 +5,7 @@ from functools import cache
 import orjson
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import URLPattern, path
+from django.urls import URLPattern, re_path
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.utils import extend_schema
 
@@ -46,7 +46,7 @@ def redoc(request: HttpRequest) -> HttpResponse:
 
 swagger.permission = redoc.permission = ANYONE  # type: ignore[attr-defined]
 urlpatterns: list[URLPattern] = [
-    path("api/schema/", SchemaView.as_view(), name="schema"),
-    path("api/docs/", swagger, name="docs"),
-    path("api/redoc/", redoc, name="redoc"),
+    re_path(r"^api/schema/?$", SchemaView.as_view(), name="schema"),
+    re_path(r"^api/docs/?$", swagger, name="docs"),
+    re_path(r"^api/redoc/?$", redoc, name="redoc"),
 ]

@@ -88,7 +88,7 @@ def _mark(field: models.Field, value: Any) -> Any:
             kind = float
         case _:
             kind = str
-    if type(value) is not kind or (kind is str and "\x00" in value):
+    if type(value) is not kind or (isinstance(value, str) and "\x00" in value):
         raise ValueError
     typed = target.to_python(value)
     if kind is int:
@@ -174,7 +174,7 @@ def refuse_unknown(found: Iterable[tuple[str, str]], known: Iterable[str]) -> No
     seen = set()
     for name, _ in found:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
             hint = f" Did you mean {near[0]}?" if near else f" Known: {', '.join(sorted(names)) or 'none'}."
             raise bad(name, f"There is no parameter {name[:60]!r} here.{hint}", "unknown_parameter")
         if name in seen:

@@ -14,7 +14,8 @@ from shared_apps.core import bus
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     """Handlers and a channel of this test alone: listeners of other tests live on."""
-    monkeypatch.setattr(bus, "CHANNEL", f"test:{token_hex(4)}")
+    name = f"test:{token_hex(4)}"
+    monkeypatch.setattr(bus, "channel", lambda: name)
     said: dict[str, list[str]] = {"good": [], "other": []}
     monkeypatch.setattr(bus, "_handlers", {})
     bus.subscribe("good", said["good"].append)
@@ -39,7 +40,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def said_elsewhere(text: str) -> None:
-    bus.client().publish(bus.CHANNEL, text)
+    bus.client().publish(bus.channel(), text)
 
 
 def test_a_new_listener_forgets_everything_first(heard: dict[str, list[str]], listener: threading.Thread) -> None:
@@ -78,7 +79,7 @@ def test_a_handler_that_fails_does_not_end_the_listener(
 def test_a_message_that_is_none_does_not_end_the_listener(
     heard: dict[str, list[str]], listener: threading.Thread, raw: bytes
 ) -> None:
-    bus.client().publish(bus.CHANNEL, raw)
+    bus.client().publish(bus.channel(), raw)
     said_elsewhere("good after")
     until(lambda: heard["good"][-1:] == ["after"])
     assert listener.is_alive()
@@ -102,4 +103,4 @@ def test_telling_without_redis_still_forgets_here(heard: dict[str, list[str]], m
     bus.tell("good", "key")
     assert "key" in heard["good"]
     with pytest.raises(redis.ConnectionError):
-        nowhere.publish(bus.CHANNEL, "good key")
+        nowhere.publish(bus.channel(), "good key")

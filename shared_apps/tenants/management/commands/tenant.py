@@ -1,19 +1,21 @@
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from shared_apps.core.context import State
 from shared_apps.core.errors import Problem
+from shared_apps.core.problems import as_problem
 from shared_apps.core.registry import NewInstitution
 from shared_apps.tenants.models import Tenant
-from shared_apps.tenants.services import change_state, create_institution, find_tenant
+from shared_apps.tenants.services import change_state, create_institution, find_tenant, migrate_all
 
 
 class Command(BaseCommand):
-    help = "Institutions: create, list, show, suspend, resume."
+    help = "Institutions: create, list, show, suspend, resume, migrate."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        verbs = parser.add_subparsers(dest="verb", required=True, metavar="create|list|show|suspend|resume")
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="create|list|show|suspend|resume|migrate")
         create = verbs.add_parser("create", help="Make an institution with its own schema and host.")
         create.add_argument("slug", help="First label of its host: greenwood -> greenwood.<platform domain>.")
         create.add_argument("name")
@@ -29,14 +31,16 @@ class Command(BaseCommand):
         suspend.add_argument("--reason", required=True, help="Shown to operators.")
         suspend.add_argument("--read-only", action="store_true", help="Keep serving reads.")
         resume = verbs.add_parser("resume", help="Serve a suspended or read-only institution again.")
+        verbs.add_parser("migrate", help="Bring every institution's tables up to this release.")
         for named in (show, suspend, resume):
             named.add_argument("slug", help="Slug or host.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             getattr(self, f"_{options['verb']}")(options)
-        except Problem as problem:
-            raise CommandError(problem.detail) from None
+        except (Problem, ValidationError) as refused:
+            problem = as_problem(refused)
+            raise CommandError(problem.detail if problem else str(refused)) from None
 
     def _create(self, options: dict[str, Any]) -> None:
         tenant = create_institution(
@@ -77,6 +81,12 @@ class Command(BaseCommand):
         }
         for name, value in rows.items():
             self.stdout.write(f"{name:8} {value}")
+
+    def _migrate(self, options: dict[str, Any]) -> None:
+        migrated = migrate_all()
+        for tenant in migrated:
+            self.stdout.write(f"{tenant.name}: migrated")
+        self.stdout.write(f"{len(migrated)} institutions were behind.")
 
     def _suspend(self, options: dict[str, Any]) -> None:
         to = State.READ_ONLY if options["read_only"] else State.SUSPENDED
