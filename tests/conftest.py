@@ -10,6 +10,8 @@ from shared_apps.core import bus
 from shared_apps.core.context import InstitutionContext, institution, platform
 from tests import servers
 
+pytest_plugins = ("tests.tasks.committed", "tests.realtime.sockets")
+
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_blocker: Any) -> Iterator[None]:

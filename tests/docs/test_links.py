@@ -86,8 +86,8 @@ def test_every_variable_that_is_read_is_listed() -> None:
 
 
 def test_the_readme_lists_every_variable_of_the_platform_s_own() -> None:
-    """Those of the shell, and the mark of an image, are for the longer list."""
-    elsewhere = {"PATH", "XDG_RUNTIME_DIR", "LYCEUM_EMBEDDED"}
+    """Those of the shell are for the longer list."""
+    elsewhere = {"PATH", "XDG_RUNTIME_DIR"}
     assert all_variables_read() - variables_listed(TOP / "README.md") == elsewhere
 
 

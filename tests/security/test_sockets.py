@@ -25,8 +25,6 @@ from tenant_apps.eventlog import frames, jobs
 from tests import cast
 from tests.realtime.sockets import NOTIFICATIONS, SignIn, Socket
 
-pytest_plugins = ("tests.tasks.committed", "tests.realtime.sockets")
-
 Tell = Callable[..., None]
 
 

@@ -17,8 +17,6 @@ from tasks.base import HEADER, BadHeader, header_for
 from tenant_apps.accounts.models import User
 from tests.tasks import bodies
 
-pytest_plugins = ("tests.tasks.committed",)
-
 ran: list[str] = []
 
 

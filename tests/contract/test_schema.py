@@ -1,0 +1,202 @@
+"""The OpenAPI documents: valid, complete, true to the answers, and each host's own."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from jsonschema import Draft202012Validator, FormatChecker
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from shared_apps.core.api.docs import schema_of
+from shared_apps.core.api.schema import REFUSALS
+from shared_apps.core.context import InstitutionContext, institution
+from tests import cast as casting
+from tests.api import Asker, as_person, host_of
+from tests.contract.test_resources import SERVED
+
+KINDS = ("institution", "operator")
+METHODS = ("get", "post", "put", "patch", "delete")
+ROOMS = ("Academics", "Accounts", "Auth", "Communication", "Eventlog", "Interop", "Platform", "School")
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def document(kind: str) -> dict[str, Any]:
+    return json.loads(schema_of(settings.URLCONF_BY_KIND[kind]))
+
+
+def operations(kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document(kind)["paths"].items():
+        for method in METHODS:
+            if method in methods:
+                yield f"{method.upper()} {path}", methods[method]
+
+
+def validator(kind: str, schema: dict[str, Any]) -> Draft202012Validator:
+    """Of one schema of the document, whose references lead into the document."""
+    return Draft202012Validator({**schema, "components": document(kind)["components"]}, format_checker=FormatChecker())
+
+
+def complaints(kind: str, schema: dict[str, Any], value: Any) -> list[str]:
+    return [f"{error.json_path}: {error.message}" for error in validator(kind, schema).iter_errors(value)]
+
+
+def examples(content: dict[str, Any]) -> list[Any]:
+    found = [entry["value"] for entry in content.get("examples", {}).values()]
+    return [*found, content["example"]] if "example" in content else found
+
+
+@every_kind
+def test_the_document_is_valid_openapi_3_1(kind: str) -> None:
+    found = document(kind)
+    assert found["openapi"].startswith("3.1")
+    assert [str(error) for error in OpenAPIV31SpecValidator(found).iter_errors()] == []
+
+
+def test_a_document_with_a_dangling_reference_would_not_be() -> None:
+    """Negative control."""
+    found = document("operator")
+    del found["components"]["schemas"]["Problem"]
+    with pytest.raises(Exception, match="Problem"):
+        list(OpenAPIV31SpecValidator(found).iter_errors())
+
+
+@every_kind
+def test_every_operation_says_what_it_is(kind: str) -> None:
+    names = Counter(operation["operationId"] for _, operation in operations(kind))
+    assert [name for name, count in names.items() if count > 1] == []
+    for called, operation in operations(kind):
+        assert operation["tags"], called
+        assert operation["summary"].strip(), called
+        assert operation["operationId"].replace("_", "").isalnum(), called
+
+
+@every_kind
+def test_every_answer_has_an_example_that_its_own_schema_accepts(kind: str) -> None:
+    for called, operation in operations(kind):
+        good = {status: answer for status, answer in operation["responses"].items() if status[0] == "2"}
+        assert good, called
+        for status, answer in good.items():
+            assert ("content" in answer) == (status != "204"), called
+            for content in answer.get("content", {}).values():
+                assert examples(content), called
+                for value in examples(content):
+                    assert complaints(kind, content["schema"], value) == [], called
+
+
+@every_kind
+def test_every_body_has_an_example_that_its_own_schema_accepts(kind: str) -> None:
+    for called, operation in operations(kind):
+        for media, content in operation.get("requestBody", {}).get("content", {}).items():
+            if media != "application/json":
+                continue
+            assert examples(content), called
+            for value in examples(content):
+                assert complaints(kind, content["schema"], value) == [], called
+
+
+@every_kind
+def test_every_operation_says_how_it_refuses(kind: str) -> None:
+    for called, operation in operations(kind):
+        refusals = {status: a for status, a in operation["responses"].items() if status[0] in "45"}
+        assert {"400", "429"} <= set(refusals), called
+        assert "404" in refusals or "{" not in called, called
+        for status, answer in refusals.items():
+            content = answer["content"]["application/problem+json"]
+            for value in examples(content):
+                assert value["status"] == int(status), called
+                assert complaints(kind, content["schema"], value) == [], called
+    assert set(REFUSALS) >= {"400", "401", "403", "404", "409", "429"}
+
+
+@every_kind
+def test_component_names_carry_their_room(kind: str) -> None:
+    names = document(kind)["components"]["schemas"]
+    homeless = [name for name in names if not name.removeprefix("Patched").startswith(ROOMS) and name != "Problem"]
+    assert homeless == []
+
+
+def test_each_kind_of_host_describes_its_own_paths_alone() -> None:
+    school, console = document("institution"), document("operator")
+    assert not [path for path in school["paths"] if path.startswith("/api/v1/platform/")]
+    assert not [path for path in console["paths"] if path.startswith(("/api/v1/school/", "/api/v1/academics/"))]
+    assert [path for path in school["paths"] if path.startswith("/api/v1/school/students/")]
+    assert [path for path in console["paths"] if path.startswith("/api/v1/platform/institutions/")]
+    words = json.dumps(console["components"]["schemas"])
+    assert "Student" not in words
+    assert "PlatformInstitution" not in json.dumps(school["components"]["schemas"])
+    assert document("public")["paths"] == {}
+
+
+def test_each_host_serves_its_document_to_anyone(
+    db: None, greenwood: InstitutionContext, console: InstitutionContext
+) -> None:
+    for context, kind in ((greenwood, "institution"), (console, "operator")):
+        answer = Asker(host_of(context)).get("/api/schema/?format=json")
+        assert answer.status_code == 200
+        assert answer.json() == document(kind)
+    assert Client(raise_request_exception=False).get("/api/schema/", headers={"host": "localhost"}).status_code == 404
+    for query in ("format=yaml", "format=", "lang=de"):
+        assert Asker(host_of(greenwood)).get(f"/api/schema/?{query}").status_code == 400
+
+
+def test_every_documented_path_is_served_and_every_served_resource_documented() -> None:
+    documented = set(document("institution")["paths"])
+    for path, resource in SERVED.items():
+        assert path in documented
+        assert f"{path}{{id}}/" in documented
+        for verb in resource.verbs.values():
+            assert f"{path}{{id}}/{verb.path}/" in documented
+
+
+@pytest.mark.parametrize("path", SERVED)
+def test_the_documented_parameters_are_those_that_are_understood(path: str) -> None:
+    listed = document("institution")["paths"][path]["get"]["parameters"]
+    assert {p["name"] for p in listed} == set(SERVED[path].reader().grammar.known)
+    assert {p["in"] for p in listed} == {"query"}
+    for parameter in listed:
+        assert parameter["description"]
+
+
+@pytest.fixture
+def principal(db: None, greenwood: InstitutionContext) -> Asker:
+    return as_person(greenwood, casting.of(greenwood).principal)
+
+
+@pytest.mark.parametrize("path", SERVED)
+def test_real_answers_are_as_documented(principal: Asker, greenwood: InstitutionContext, path: str) -> None:
+    found = document("institution")["paths"]
+    for query in ("?page_size=3", "?count=true&page=1"):
+        answer = principal.get(f"{path}{query}").json()
+        schema = found[path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        assert complaints("institution", schema, answer) == []
+    for row in answer["results"][:3]:
+        schema = found[f"{path}{{id}}/"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        record = principal.get(f"{path}{row['id']}/").json()
+        assert complaints("institution", schema, record) == []
+        assert complaints("institution", schema, {**record, "created_at": None})
+    with institution(greenwood):
+        assert bool(answer["results"]) == (answer["count"] > 0)
+
+
+@pytest.mark.parametrize("path", SERVED)
+def test_real_refusals_are_as_documented(principal: Asker, path: str) -> None:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    for answer in (
+        principal.get(f"{path}?nonsense=1"),
+        principal.get(f"{path}00000000-0000-7000-8000-000000000000/"),
+        principal.ask("TRACE", path),
+        principal.ask("POST", path, b"{"),
+    ):
+        assert answer.status_code >= 400
+        assert complaints("institution", schema, answer.json()) == []
+
+
+def test_what_the_principal_is_shown_of_the_api_needs_no_other_host(db: None, greenwood: InstitutionContext) -> None:
+    for url in ("/api/docs/", "/api/redoc/"):
+        page = Asker(host_of(greenwood)).get(url)
+        assert page.status_code == 200
+        assert not [word for word in (b"https://", b"http://", b'"//') if word in page.content], url

@@ -1,3 +1,0 @@
-from tests.tasks.committed import committed
-
-__all__ = ["committed"]
