@@ -3,6 +3,8 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ ROOMS = ("Academics", "Accounts", "Auth", "Communication", "Eventlog", "Interop"
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
+@cache
 def document(kind: str) -> dict[str, Any]:
     return json.loads(schema_of(settings.URLCONF_BY_KIND[kind]))
 
@@ -58,7 +61,7 @@ def test_the_document_is_valid_openapi_3_1(kind: str) -> None:
 
 def test_a_document_with_a_dangling_reference_would_not_be() -> None:
     """Negative control."""
-    found = document("operator")
+    found = deepcopy(document("operator"))
     del found["components"]["schemas"]["Problem"]
     with pytest.raises(Exception, match="Problem"):
         list(OpenAPIV31SpecValidator(found).iter_errors())

@@ -3,9 +3,11 @@
 Component names carry the room (`SchoolStudent`): two rooms' `Session` would otherwise merge into one.
 """
 
+import re
 from datetime import date, datetime
 from typing import Any
 
+from django.core.validators import RegexValidator
 from django.db import models
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
@@ -53,10 +55,15 @@ class Schema(AutoSchema):
     def get_operation_id(self) -> str:
         resource = self._resource
         if resource is None:
-            return super().get_operation_id()
+            return re.sub(r"\W+", "_", super().get_operation_id()).strip("_")
         parts = [p for p in self.path.removeprefix("/api/v1/").strip("/").split("/") if not p.startswith("{")]
         action = resource.action if resource.verb_name is None else None
         return "_".join([*parts, action.removesuffix("_record")] if action else parts).replace("-", "_")
+
+    def get_serializer_name(self, serializer: serializers.Serializer, direction: Any) -> str:
+        name, resource = super().get_serializer_name(serializer, direction), self._resource
+        room = resource.room.capitalize() if resource is not None else ""
+        return name if name.startswith(room) else f"{room}{name}"
 
     def get_summary(self) -> str | None:
         resource = self._resource
@@ -130,10 +137,14 @@ class Schema(AutoSchema):
 
     def get_examples(self) -> list[OpenApiExample]:
         resource = self._resource
-        if resource is None or resource.action not in ("create", "replace", "change"):
+        body = resource.verbs[resource.verb_name].body if resource is not None and resource.verb_name else None
+        if body is not None:
+            value = {name: _body_value(field) for name, field in body().fields.items() if not field.read_only}
+        elif resource is not None and resource.action in ("create", "replace", "change"):
+            fixed = set(resource.serializer_class.Meta.read_only_fields)
+            value = {name: v for name, v in record_example(resource).items() if name not in fixed}
+        else:
             return super().get_examples()
-        fixed = set(resource.serializer_class.Meta.read_only_fields)
-        value = {name: v for name, v in record_example(resource).items() if name not in fixed}
         return [OpenApiExample("Example", value=value, request_only=True)]
 
 
@@ -209,7 +220,41 @@ def _value(field: Any) -> Any:
         case models.JSONField():
             return {}
         case _:
-            return "Text" if not field.null else None
+            return _text(field)
+
+
+def _text(field: Any) -> str | None:
+    """A text that the column's own rules accept; a code of two letters has a pattern that no word fits."""
+    if field.null:
+        return None
+    if isinstance(field.default, str) and field.default:
+        return str(field.default)
+    ruled = any(isinstance(validator, RegexValidator) for validator in field.validators)
+    return "" if ruled and field.blank else "Text"
+
+
+def _body_value(field: serializers.Field) -> Any:
+    match field:
+        case serializers.ChoiceField():
+            return next(iter(field.choices))
+        case serializers.PrimaryKeyRelatedField() | serializers.UUIDField():
+            return EXAMPLE_ID
+        case serializers.DateTimeField():
+            return "2026-09-01T08:00:00+00:00"
+        case serializers.DateField():
+            return "2026-09-01"
+        case serializers.BooleanField():
+            return True
+        case serializers.IntegerField():
+            return field.min_value or 1
+        case serializers.EmailField():
+            return "amelie@lumiere.test"
+        case serializers.DecimalField():
+            return "12.50"
+        case serializers.ListField():
+            return []
+        case _:
+            return "Text"
 
 
 PROBLEM = {
@@ -249,9 +294,19 @@ REFUSALS = {
 WITH_BODY = ("409", "413", "415")
 
 
+def _let_anything_be_null(schema: Any) -> None:
+    """drf-spectacular writes a JSON column that may be null as one of {} and null; null is both, so never one."""
+    if isinstance(schema, dict):
+        if schema.get("oneOf") == [{}, {"type": "null"}]:
+            del schema["oneOf"]
+        for inner in schema.values():
+            _let_anything_be_null(inner)
+
+
 def add_problems(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
     """drf-spectacular's last hook: every operation documents its refusals."""
-    result.setdefault("components", {}).setdefault("schemas", {})["Problem"] = PROBLEM
+    _let_anything_be_null(result.setdefault("components", {}).setdefault("schemas", {}))
+    result["components"]["schemas"]["Problem"] = PROBLEM
     for path, methods in result["paths"].items():
         for method, operation in methods.items():
             for status, (code, title, detail) in REFUSALS.items():
