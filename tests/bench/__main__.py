@@ -189,6 +189,7 @@ def compare_requests(
     console: Console,
 ) -> dict[str, Any]:
     """Serves both peers, compares them subject by subject, prints each table; every round goes into the answer."""
+    machine.analyse(servers.superuser_url)
     databases = machine.database_pids(servers.superuser_url, servers.redis_url)
     results = {}
     with serving(peers[0], directory) as first, serving(peers[1], directory) as second:
