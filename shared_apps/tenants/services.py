@@ -184,5 +184,6 @@ def change_state(*, tenant: Tenant, to: State, reason: str) -> Tenant:
         locked.state, locked.state_reason = to, reason.strip()[:300]
         locked.state_changed_at = datetime.now(UTC)
         locked.save(update_fields=["state", "state_reason", "state_changed_at", "updated_at"])
-    bus.tell("tenants", str(tenant.pk))
+        # Told before the commit, a process would read the old state again and keep it.
+        transaction.on_commit(lambda: bus.tell("tenants", str(tenant.pk)))
     return locked

@@ -126,7 +126,7 @@ def test_no_value_in_a_body_makes_a_500(
 ) -> None:
     url = named(path, key_of(path))
 
-    @bounded(8)
+    @bounded(5)
     @given(st.dictionaries(st.sampled_from(sorted(example)) | NASTY, VALUES, min_size=1, max_size=3))
     def ask(odd: dict[str, Any]) -> None:
         for body in ({**example, **odd}, odd):

@@ -7,8 +7,11 @@ from secrets import token_hex
 
 import pytest
 import redis
+from django.db import transaction
 
 from shared_apps.core import bus
+from shared_apps.core.context import InstitutionContext, State, platform
+from shared_apps.tenants.services import change_state, find_tenant
 
 
 @pytest.fixture
@@ -95,6 +98,19 @@ def test_a_lost_connection_is_made_again_and_everything_forgotten(
     until(lambda: "" in heard["good"])  # listeners of earlier tests come back too
     said_elsewhere("good again")
     until(lambda: "again" in heard["good"])
+
+
+def test_a_suspension_is_told_after_its_commit(
+    transactional_db: None, greenwood: InstitutionContext, heard: dict[str, list[str]]
+) -> None:
+    """Told before, a process that asks at once would keep the old state for its cache's lifetime."""
+    bus.subscribe("tenants", heard["good"].append)
+    with platform():
+        tenant = find_tenant("greenwood")
+        with transaction.atomic():
+            change_state(tenant=tenant, to=State.SUSPENDED, reason="unpaid")
+            assert heard["good"] == []
+        assert heard["good"] == [str(tenant.pk)]
 
 
 def test_telling_without_redis_still_forgets_here(heard: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
