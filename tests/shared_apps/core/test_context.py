@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.core.cache import cache
-from django.core.cache.backends.base import InvalidCacheKey
 from django.db import DatabaseError, connection, transaction
 
 from shared_apps.core.context import InstitutionContext, NoTenant, WrongContext, current, institution, platform
@@ -150,17 +148,6 @@ def test_django_tenants_own_switches_are_banned(db: None, greenwood: Institution
         tenant = Tenant.objects.get(pk=greenwood.id)
         with pytest.raises(WrongContext), tenant:
             pass
-
-
-def test_cache_keys_carry_the_institution(db: None, greenwood: InstitutionContext, lumiere: InstitutionContext) -> None:
-    with institution(greenwood):
-        cache.set("timetable", "greenwood's")
-    with institution(lumiere):
-        assert cache.get("timetable") is None
-    with institution(greenwood):
-        assert cache.get("timetable") == "greenwood's"
-    with pytest.raises(InvalidCacheKey):
-        cache.get("timetable")
 
 
 def test_the_serving_role_cannot_change_tables_and_the_owner_can(
