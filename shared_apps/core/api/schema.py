@@ -55,7 +55,7 @@ class Schema(AutoSchema):
     def get_operation_id(self) -> str:
         resource = self._resource
         if resource is None:
-            return re.sub(r"\W+", "_", super().get_operation_id()).strip("_")
+            return re.sub(r"[\W_]+", "_", super().get_operation_id()).strip("_")
         parts = [p for p in self.path.removeprefix("/api/v1/").strip("/").split("/") if not p.startswith("{")]
         action = resource.action if resource.verb_name is None else None
         return "_".join([*parts, action.removesuffix("_record")] if action else parts).replace("-", "_")
