@@ -40,7 +40,6 @@ class DatabaseWrapper(StockWrapper):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._connecting = False
-        self._setting_search_path = False
         super().__init__(*args, **kwargs)
 
     @property
@@ -83,7 +82,7 @@ class DatabaseWrapper(StockWrapper):
             self._connecting = False
 
     def _handle_search_path(self, cursor: Any = None) -> None:
-        if self._setting_search_path or self._connecting:
+        if self._connecting:
             return
         schema = self.schema_name
         if not PLAIN_NAME.match(schema):
@@ -95,15 +94,12 @@ class DatabaseWrapper(StockWrapper):
             return
         if self.connection.info.transaction_status == 3:  # INERROR: only a rollback can follow, let it through
             return
-        self._setting_search_path = True
-        try:
-            if cursor is None:
-                with self.connection.cursor() as throwaway:
-                    throwaway.execute(f"SET search_path = {path}")
-            else:
-                cursor.execute(f"SET search_path = {path}")
-        finally:
-            self._setting_search_path = False
+        self._send_search_path(path)
+
+    def _send_search_path(self, path: str) -> None:
+        """On psycopg's own cursor: it is the connection's housekeeping, not one of the caller's queries."""
+        with self.wrap_database_errors, self.connection.cursor() as cursor:
+            cursor.execute(f"SET search_path = {path}")
 
 
 @contextmanager
