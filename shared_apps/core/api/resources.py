@@ -56,7 +56,8 @@ class ResourceViewSet(GenericViewSet):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        missing = [name for name in ("queryset", "permission", "scopes", "fields") if not hasattr(cls, name)]
+        needed = ("queryset", "permission", "scopes", "fields")
+        missing = [name for name in needed if getattr(cls, name, None) is None]
         if missing:
             raise TypeError(f"{cls.__name__} declares no {', '.join(missing)}; a resource fails closed.")
         model = cls.queryset.model
@@ -64,6 +65,10 @@ class ResourceViewSet(GenericViewSet):
         stamps = tuple(name for name in ("created_at", "updated_at") if name not in cls.fields)
         cls.all_fields = ("id", *(name for name in cls.fields if name != "id"), *stamps)
         cls.exposed = frozenset(Action(action) for action in cls.actions.split())
+        if Action.VIEW not in cls.exposed:
+            raise TypeError(
+                f"{cls.__name__} does not expose view; every resource is read, and every write is answered."
+            )
         cls.verbs = {
             name: getattr(cls, name).verb
             for name in dir(cls)

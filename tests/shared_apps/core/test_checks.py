@@ -236,13 +236,25 @@ def test_a_permission_that_nobody_asks_for_is_refused() -> None:
 # Resources
 
 
-def test_a_resource_that_declares_no_scopes_cannot_be_made() -> None:
-    with pytest.raises(TypeError, match="scopes"):
-        type(
-            "OddViewSet",
-            (ResourceViewSet,),
-            {"queryset": Room.objects.all(), "permission": SchoolPermission.ROOM, "fields": ("name",)},
-        )
+@pytest.mark.parametrize("word", ["queryset", "permission", "scopes", "fields"])
+def test_a_resource_that_leaves_a_word_out_cannot_be_made(declare: Callable[..., Any], word: str) -> None:
+    with pytest.raises(TypeError, match=f"declares no {word}"):
+        declare(**{word: None})
+
+
+def test_a_resource_that_nobody_could_read_cannot_be_made(declare: Callable[..., Any]) -> None:
+    with pytest.raises(TypeError, match="view"):
+        declare(actions="add change")
+    with pytest.raises(ValueError, match="nonsense"):
+        declare(actions="view nonsense")
+
+
+def test_an_action_that_the_catalogue_does_not_know_stops_the_start(
+    declare: Callable[..., Any], serve: Callable[..., None]
+) -> None:
+    serve(declare(actions="view publish").routes("api/v1/odd/"))
+    with pytest.raises(ValueError, match="no action publish"):
+        found()
 
 
 def test_a_scope_that_no_room_has_registered_is_refused(declare: Callable[..., Any]) -> None:
