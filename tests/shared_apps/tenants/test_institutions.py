@@ -167,6 +167,27 @@ def test_the_command_lists_and_shows_institutions(db: None, greenwood: Instituti
         call_in_platform("tenant", "show", "nowhere")
 
 
+@pytest.mark.parametrize("wrong", [["--currency", "ZZZ"], ["--time-zone", "Mars/Olympus"], ["--admin-email", "nobody"]])
+def test_the_command_refuses_bad_values_in_one_line_and_makes_nothing(db: None, wrong: list[str]) -> None:
+    with pytest.raises(CommandError):
+        call_in_platform("tenant", "create", "rheintal", "Rheintal", *wrong)
+    assert "rheintal" not in call_in_platform("tenant", "list")
+
+
+def test_there_is_one_tenant_of_operators(db: None, console: InstitutionContext) -> None:
+    with pytest.raises(CommandError, match="taken"):
+        call_in_platform("tenant", "create", "console2", "Other operators", "--operators")
+
+
+def test_nothing_is_behind_after_a_migration(db: None) -> None:
+    assert services.institutions_behind() == []
+    with platform(), connection.cursor() as cursor:
+        cursor.execute("SELECT schema_name FROM tenants_tenant WHERE name = 'Greenwood High'")
+        schema = cursor.fetchone()[0]
+        cursor.execute(f"DELETE FROM {schema}.django_migrations WHERE app = 'school'")
+    assert [tenant.name for tenant in services.institutions_behind()] == ["Greenwood High"]
+
+
 def test_the_operators_tenant_cannot_be_suspended(db: None, console: InstitutionContext) -> None:
     with pytest.raises(CommandError, match="operators"):
         call_in_platform("tenant", "suspend", "console", "--reason", "x")

@@ -3,7 +3,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from shared_apps.core.context import State
+from shared_apps.core.context import Kind, State
 from shared_apps.core.errors import Problem
 from shared_apps.core.problems import as_problem
 from shared_apps.core.registry import NewInstitution
@@ -25,6 +25,7 @@ class Command(BaseCommand):
         create.add_argument("--language", default="en")
         create.add_argument("--currency", default="USD", help="ISO 4217, three letters.")
         create.add_argument("--time-zone", default="UTC", help="IANA name, such as Europe/Paris.")
+        create.add_argument("--operators", action="store_true", help="The operators' own tenant; there is one.")
         verbs.add_parser("list", help="Every institution and its state.")
         show = verbs.add_parser("show", help="One institution.")
         suspend = verbs.add_parser("suspend", help="Stop serving an institution; nothing of it is lost.")
@@ -51,6 +52,7 @@ class Command(BaseCommand):
                 language=options["language"],
                 currency=options["currency"],
                 time_zone=options["time_zone"],
+                kind=Kind.OPERATOR if options["operators"] else Kind.INSTITUTION,
             )
         )
         self.stdout.write(f"{tenant.name} is active at {tenant.primary_domain.domain} (id {tenant.pk}).")
