@@ -151,8 +151,7 @@ class Relay:
             if due.messages:
                 with_messages[str(due.institution.id)] = due.institution
             if due.jobs:
-                with institution(due.institution):
-                    sweep_jobs()
+                visit(due.institution, sweep_jobs)
         if time.monotonic() >= self._next_count:
             self._next_count = time.monotonic() + COUNT_SECONDS
             self._behind = len(institutions_behind())

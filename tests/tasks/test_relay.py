@@ -92,6 +92,23 @@ def test_trouble_in_one_institution_does_not_stop_the_others(
     assert (events(greenwood), events(lumiere)) == (0, 1)
 
 
+def test_trouble_with_one_institutions_jobs_does_not_stop_the_relays_own_sweep(
+    committed: None, greenwood: InstitutionContext, lumiere: InstitutionContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def troubled() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 / 0")
+        return 0
+
+    monkeypatch.setattr(relay, "sweep_jobs", troubled)
+    for place in (greenwood, lumiere):
+        tell(place)
+        with institution(place):
+            Job.objects.create(kind="test")
+    # Negative control: without `visit` around it, the first trouble ended the round, and the second was never found.
+    assert set(relay.Relay()._sweep()) == {str(greenwood.id), str(lumiere.id)}
+
+
 def test_a_running_relay_is_woken_by_a_commit_and_stops_on_sigterm(
     committed: None, greenwood: InstitutionContext, lumiere: InstitutionContext
 ) -> None:
