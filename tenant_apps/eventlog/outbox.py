@@ -97,7 +97,7 @@ def _carry_out_next() -> bool:
 
 
 def _postpone(message: OutboxMessage, error: Exception) -> None:
-    reason = f"No handler for the topic {message.topic!r}." if isinstance(error, KeyError) else repr(error)
+    reason = repr(error) if message.topic in _handlers else f"No handler for the topic {message.topic!r}."
     attempts = message.attempts + 1
     pause = timedelta(seconds=min(2**attempts, LONGEST_BACKOFF))
     OutboxMessage.objects.filter(pk=message.pk).update(

@@ -108,6 +108,15 @@ def test_a_message_that_never_succeeds_is_visible_and_tried_ever_more_rarely(
     ]
 
 
+def test_a_handler_that_misses_a_key_is_not_taken_for_a_missing_handler(
+    inside: InstitutionContext, handler: Callable[..., None]
+) -> None:
+    handler("make", make_role)
+    publish("make", {"name": "has no code"})
+    outbox.carry_out()
+    assert OutboxMessage.objects.get().last_error == "KeyError('code')"
+
+
 def carry_out_carelessly() -> None:
     """The naive relay: what two of them read, both do."""
     for message in OutboxMessage.objects.filter(done_at=None):
