@@ -119,7 +119,10 @@ def save_term(*, term: Term, values: dict[str, Any]) -> Term:
     for name, value in values.items():
         setattr(term, name, value)
     if term.academic_year_id is not None:
-        AcademicYear.objects.select_for_update().filter(pk=term.academic_year_id).first()
+        # Checked against the year as it is under the lock: the caller's may have been cut short meanwhile.
+        term.academic_year = AcademicYear.objects.select_for_update().get(pk=term.academic_year_id)
+        if term.parent_id is not None:
+            term.parent = Term.objects.get(pk=term.parent_id)
     term.full_clean()
     if term._state.adding:
         term.save(force_insert=True)

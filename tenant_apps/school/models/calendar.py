@@ -60,12 +60,14 @@ class Term(SourcedRecord):
         return self.name
 
     def clean(self) -> None:
-        """Within its year and its parent, and beside no other term of its kind."""
+        """Within its year and its parent, around its parts, and beside no other term of its kind."""
         if self.academic_year_id is None or not (self.starts_on and self.ends_on) or self.ends_on <= self.starts_on:
             return  # The fields and the constraint say so already.
         self._lie_within(self.academic_year, f"the year {self.academic_year}")
         if self.parent_id is not None:
             self._check_parent()
+        if not self._state.adding:
+            self._hold_parts()
         others = Term.objects.filter(
             academic_year=self.academic_year_id, kind=self.kind, starts_on__lt=self.ends_on, ends_on__gt=self.starts_on
         )
@@ -79,6 +81,18 @@ class Term(SourcedRecord):
             place = "starts_on" if self.starts_on < frame.starts_on else "ends_on"
             detail = f"It must lie within {called} ({frame.starts_on} to {frame.ends_on}, end exclusive)."
             raise ValidationError({place: ValidationError(detail, "outside")})
+
+    def _hold_parts(self) -> None:
+        """A term that is cut short or goes to another year still holds its parts."""
+        strayed = self.parts.exclude(academic_year=self.academic_year_id).first()
+        if strayed:
+            detail = f"Its part {strayed.name} belongs to another year; move it first."
+            raise ValidationError({"academic_year": ValidationError(detail, "part_outside")})
+        outside = self.parts.exclude(starts_on__gte=self.starts_on, ends_on__lte=self.ends_on).first()
+        if outside:
+            place = "starts_on" if outside.starts_on < self.starts_on else "ends_on"
+            detail = f"Its part {outside.name} lies outside; move it first."
+            raise ValidationError({place: ValidationError(detail, "part_outside")})
 
     def _check_parent(self) -> None:
         parent, seen = self.parent, {self.pk}

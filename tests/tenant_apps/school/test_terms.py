@@ -92,6 +92,31 @@ def test_a_grading_period_lies_within_its_term_and_no_term_in_itself(year: Acade
     assert code_of(refused) == {"circle"}
 
 
+def test_a_term_that_is_changed_still_holds_its_parts(year: AcademicYear) -> None:
+    whole = term(year, date(2030, 9, 1), date(2031, 1, 1))
+    term(year, date(2030, 11, 1), date(2031, 1, 1), kind="grading_period", parent=whole)
+    for values in ({"ends_on": date(2030, 12, 1)}, {"starts_on": date(2030, 12, 1)}):
+        with pytest.raises(ValidationError) as refused:
+            save_term(term=Term.objects.get(pk=whole.pk), values=values)
+        assert code_of(refused) == {"part_outside"}
+    other = AcademicYear.objects.create(name="Beside", starts_on=date(2030, 9, 1), ends_on=date(2031, 9, 1))
+    with pytest.raises(ValidationError) as refused:
+        save_term(term=Term.objects.get(pk=whole.pk), values={"academic_year": other})
+    assert code_of(refused) == {"part_outside"}
+    # Negative control: what still holds the part may be cut.
+    assert save_term(term=Term.objects.get(pk=whole.pk), values={"starts_on": date(2030, 11, 1)}).pk
+
+
+def test_a_term_lies_within_its_year_as_it_is_now(year: AcademicYear) -> None:
+    read_before = AcademicYear.objects.get(pk=year.pk)
+    AcademicYear.objects.filter(pk=year.pk).update(ends_on=date(2031, 7, 1))
+    with pytest.raises(ValidationError) as refused:
+        term(read_before, date(2031, 1, 1), date(2031, 9, 1))
+    assert code_of(refused) == {"outside"}
+    # Negative control: by the year that the caller has in hand it would lie within.
+    assert read_before.ends_on == date(2031, 9, 1)
+
+
 def test_the_database_refuses_a_term_that_ends_before_it_starts(year: AcademicYear) -> None:
     backwards = Term(academic_year=year, name="T", starts_on=date(2031, 1, 1), ends_on=date(2030, 9, 1))
     with pytest.raises(IntegrityError), transaction.atomic():
