@@ -118,11 +118,14 @@ def save_term(*, term: Term, values: dict[str, Any]) -> Term:
     """
     for name, value in values.items():
         setattr(term, name, value)
-    if term.academic_year_id is not None:
-        # Checked against the year as it is under the lock: the caller's may have been cut short meanwhile.
-        term.academic_year = AcademicYear.objects.select_for_update().get(pk=term.academic_year_id)
-        if term.parent_id is not None:
-            term.parent = Term.objects.get(pk=term.parent_id)
+    # Checked against the year and the parent as they are under the lock: the caller's may have been cut short meanwhile.
+    # One that is gone by now is left to `full_clean`, which says so.
+    year = AcademicYear.objects.select_for_update().filter(pk=term.academic_year_id).first()
+    if year is not None:
+        term.academic_year = year
+    parent = Term.objects.filter(pk=term.parent_id).first()
+    if parent is not None:
+        term.parent = parent
     term.full_clean()
     if term._state.adding:
         term.save(force_insert=True)
