@@ -55,7 +55,7 @@ def field_errors(detail: Any, pointer: str = "") -> list[dict[str, str]]:
             nested = isinstance(inner, dict | list)
             found += field_errors(inner, f"{pointer}/{index}" if nested else pointer)
         return found
-    return [{"pointer": pointer or "/", "detail": str(detail), "code": getattr(detail, "code", "invalid")}]
+    return [{"pointer": pointer, "detail": str(detail), "code": getattr(detail, "code", "invalid")}]
 
 
 def _escaped(name: Any) -> str:
@@ -84,7 +84,7 @@ def as_problem(error: BaseException) -> Problem | None:
         if hasattr(error, "error_dict"):
             errors = [
                 {
-                    "pointer": "/" if name == "__all__" else f"/{name}",
+                    "pointer": "" if name == "__all__" else f"/{name}",
                     "detail": message,
                     "code": item.code or "invalid",
                 }
@@ -93,7 +93,7 @@ def as_problem(error: BaseException) -> Problem | None:
                 for message in item.messages
             ]
         else:
-            errors = [{"pointer": "/", "detail": message, "code": "invalid"} for message in error.messages]
+            errors = [{"pointer": "", "detail": message, "code": "invalid"} for message in error.messages]
         kind = Conflict if conflicting(error) else Invalid
         return kind(errors[0]["detail"] if len(errors) == 1 else "Some values are refused.", errors=errors)
     if isinstance(error, Http404):
@@ -125,7 +125,9 @@ def refusal(error: BaseException) -> Problem | None:
         name = constraint_name(error)
         kind = type(error.__cause__).__name__
         if kind in {"UniqueViolation", "ExclusionViolation"}:
-            return Conflict("Another record already holds these values.", code=name or "duplicate")
+            # Found by the database in a race; the model's own check finds the same and answers the same way.
+            detail = "Another record already holds these values."
+            return Conflict(detail, errors=[{"pointer": "", "detail": detail, "code": name or "unique"}])
         if kind == "ForeignKeyViolation":
             return Conflict("A record that this one refers to is gone, or is still in use.", code="in_use")
         if kind in {"CheckViolation", "NotNullViolation"}:

@@ -210,8 +210,8 @@ def _explain(job: Job, error: Exception) -> None:
     elif isinstance(error, JobFailed):
         job.errors, job.result = error.errors, error.result
     elif problem is not None:
-        job.errors = problem.errors or [{"pointer": "/", "detail": problem.detail, "code": problem.code}]
+        job.errors = problem.errors or [{"pointer": "", "detail": problem.detail, "code": problem.code}]
     else:
         log.error("job_defect", exc_info=error)
         detail = f"Something went wrong on our side; quote job {job.pk} to support."
-        job.errors = [{"pointer": "/", "detail": detail, "code": "internal_error"}]
+        job.errors = [{"pointer": "", "detail": detail, "code": "internal_error"}]

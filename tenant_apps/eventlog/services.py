@@ -44,7 +44,7 @@ def cancel_job(*, job: Job) -> Job:
         if not running.update(cancel_requested_at=now):
             raise Conflict("The job has ended; there is nothing left to cancel.", code="job_ended")
     job.refresh_from_db()
-    jobs.tell(job)
+    transaction.on_commit(lambda: jobs.tell(job), robust=True)
     return job
 
 
@@ -96,7 +96,7 @@ def _requeue_if_dead(job_id: UUID) -> bool:
         elif job.attempts >= MOST_ATTEMPTS:
             job.state, job.finished_at = Job.State.FAILED, timezone.now()
             detail = f"The worker was lost {job.attempts} times while doing this; nothing was changed."
-            job.errors = [{"pointer": "/", "detail": detail, "code": "worker_lost"}]
+            job.errors = [{"pointer": "", "detail": detail, "code": "worker_lost"}]
         else:
             job.state, job.progress, job.step = Job.State.PENDING, 0, ""
         job.save(update_fields=("state", "progress", "step", "errors", "finished_at", "updated_at"))

@@ -117,16 +117,21 @@ class Reader:
             return Q(pk__in=[])
         return Q(**{str(path): value})
 
-    def one(self, seen: Sight, key: UUID) -> bytes | None:
-        """The record as JSON, None when there is none within sight."""
+    def one(self, seen: Sight, key: UUID, *, whole: bool = False) -> bytes | None:
+        """The record as JSON, None when there is none within sight.
+
+        `whole`: also one that the resource's own queryset leaves out: a loan that has just been given back is no longer
+        among the open ones, and is still the answer.
+        """
+        rows_of = self.queryset.model._default_manager.all() if whole else self.queryset
 
         def build(values: Sequence[Any]) -> QuerySet:
-            narrowed = self.narrow(self.queryset, seen, values[1:])
+            narrowed = self.narrow(rows_of, seen, values[1:])
             return narrowed.filter(pk=values[0]).order_by().values_list(*self._attnames)
 
         if seen.nothing:
             return None
-        rows = self._run(("one", seen.kinds), build, (key, *seen.values))
+        rows = self._run(("one", whole, seen.kinds), build, (key, *seen.values))
         return rows[0][0].encode() if rows else None
 
     @property

@@ -16,7 +16,7 @@ from shared_apps.core.api.declarations import Filter, Verb
 from shared_apps.core.api.permissions import Open
 from shared_apps.core.api.querystring import ListGrammar, pairs, refuse_unknown
 from shared_apps.core.api.reading import Reader, Scopes, Sight, sight
-from shared_apps.core.api.writing import record_serializer, store
+from shared_apps.core.api.writing import discard, record_serializer, store
 from shared_apps.core.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from shared_apps.core.permissions import CRUD, Action, PermissionCatalogue, Principal
 from shared_apps.core.registry import registry
@@ -254,7 +254,7 @@ class ResourceViewSet(GenericViewSet):
 
     def remove(self, record: models.Model) -> None:
         """Delete a locked record."""
-        record.delete()
+        discard(record)
 
     def locked(self, key: str, action: Action) -> models.Model:
         """The record within the scope that the action was granted in, locked. Raises NotFound."""
@@ -272,7 +272,7 @@ class ResourceViewSet(GenericViewSet):
 
     def _read_again(self, key: UUID, action: Action) -> bytes:
         """The row as it now stands; a write that moved it out of the writer's scope is refused and rolled back."""
-        body = self.reader().one(self.see(self.principal, action), key)
+        body = self.reader().one(self.see(self.principal, action), key, whole=True)
         if body is None:
             raise Forbidden("This would place the record outside of your scope.", code="outside_scope")
         return body

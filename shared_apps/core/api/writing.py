@@ -6,6 +6,7 @@ from django.db import models
 from rest_framework import serializers
 
 from shared_apps.core.api.bodies import RefusesUnknown
+from shared_apps.core.errors import Conflict
 
 
 class TextField(serializers.CharField):
@@ -47,6 +48,23 @@ def record_serializer(name: str, model: type[models.Model], fields: tuple[str, .
     """The serializer class of a declaration; `fixed` fields are shown and never written."""
     meta = type("Meta", (), {"model": model, "fields": fields, "read_only_fields": fixed, "validators": []})
     return type(f"{name}Serializer", (RecordSerializer,), {"Meta": meta, "__module__": model.__module__})
+
+
+def discard(record: models.Model) -> None:
+    """Delete a row. Raises Conflict, naming what still refers to it.
+
+    Django would find the same by loading every such row: a campus may have a hundred thousand.
+    """
+    holding = [
+        relation.related_model._meta.verbose_name_plural
+        for relation in record._meta.related_objects
+        if relation.on_delete in (models.PROTECT, models.RESTRICT)
+        and relation.related_model._base_manager.filter(**{relation.field.name: record}).exists()
+    ]
+    if holding:
+        names = ", ".join(sorted(map(str, holding)))
+        raise Conflict(f"Still in use by {names}; remove or move those first.", code="in_use")
+    record.delete()
 
 
 def store(record: models.Model, *, changed: list[str] | None = None) -> None:
