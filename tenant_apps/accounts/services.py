@@ -17,6 +17,7 @@ from shared_apps.core.registry import NewInstitution
 from tenant_apps.accounts.catalogue import administrator_role
 from tenant_apps.accounts.models import Role, RoleInheritance, RolePermission, User, UserManager, UserRole
 from tenant_apps.accounts.passwords import demand_good, hashed
+from tenant_apps.accounts.permissions import AccountsPermission
 from tenant_apps.accounts.querysets import permissions_of_roles
 from tenant_apps.accounts.sessions import end_sessions
 
@@ -258,6 +259,16 @@ def _covers(held: Reach, wanted: Reach) -> bool:
         return True
     # "Self", "own children" and "taught sections" mean other rows for another person.
     return wanted.scope_id is not None and held == wanted
+
+
+def demand_may_link_logins(*, by: Principal) -> None:
+    """Raises Forbidden unless `by` may give roles everywhere.
+
+    Whoever says which login a student, a guardian or a member of staff has decides whose children and sections its
+    roles reach: that is giving rights, and a campus's office could give itself another campus's.
+    """
+    if not any(held.scope is Scope.INSTITUTION for held in by.reaches(AccountsPermission.USER_ROLE.code("add"))):
+        raise Forbidden("Only who may give roles in the whole institution links a person to a login.", code="not_held")
 
 
 # A new institution

@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from shared_apps.core.api import CONTAINS, EVERYONE, EXACT, RANGE, REGISTERED, Body, ResourceViewSet, verb
 from shared_apps.core.permissions import Scope
+from tenant_apps.accounts.services import demand_may_link_logins
 from tenant_apps.school import services
 from tenant_apps.school.models import (
     AcademicYear,
@@ -53,6 +54,12 @@ PERSON_FILTERS = {
 }
 PERSON_SEARCH = ("given_name", "family_name", "preferred_given_name", "preferred_family_name", "email")
 PERSON_EXAMPLE = {"given_name": "Zoë", "family_name": "Ångström", "birth_date": "2014-03-09", "language": "sv"}
+
+
+def _check_link(view: ResourceViewSet, values: dict[str, Any], present: Any = None) -> None:
+    """A write that changes a person's login is also a gift of rights, and needs the permission for that."""
+    if values.get("user", present) != present:
+        demand_may_link_logins(by=view.principal)
 
 
 class InstitutionViewSet(ResourceViewSet):
@@ -187,7 +194,13 @@ class StudentViewSet(ResourceViewSet):
     example = {**PERSON_EXAMPLE, "student_number": "S-1042", "state": "enrolled"}
 
     def make(self, **values: Any) -> Student:
+        _check_link(self, values)
         return services.register_student(**values)
+
+    def update(self, record: models.Model, **values: Any) -> None:
+        assert isinstance(record, Student)
+        _check_link(self, values, record.user)
+        super().update(record, **values)
 
     @verb(action="change", body=ChangeState)
     def change_state(self, student: Student, *, to: str, on: Any, reason: str) -> None:
@@ -231,6 +244,15 @@ class GuardianViewSet(ResourceViewSet):
     orderable = ("family_name", "given_name", "created_at")
     example = PERSON_EXAMPLE
 
+    def make(self, **values: Any) -> models.Model:
+        _check_link(self, values)
+        return super().make(**values)
+
+    def update(self, record: models.Model, **values: Any) -> None:
+        assert isinstance(record, Guardian)
+        _check_link(self, values, record.user)
+        super().update(record, **values)
+
 
 class StudentGuardianViewSet(ResourceViewSet):
     """What a guardian is to a child and may, from `valid_from` to `valid_until` (exclusive)."""
@@ -273,6 +295,15 @@ class StaffViewSet(ResourceViewSet):
     ordering = ("family_name", "given_name")
     orderable = ("family_name", "given_name", "staff_number", "employed_from", "created_at")
     example = {**PERSON_EXAMPLE, "staff_number": "T-17", "position": "Head of mathematics"}
+
+    def make(self, **values: Any) -> models.Model:
+        _check_link(self, values)
+        return super().make(**values)
+
+    def update(self, record: models.Model, **values: Any) -> None:
+        assert isinstance(record, Staff)
+        _check_link(self, values, record.user)
+        super().update(record, **values)
 
 
 routes = {

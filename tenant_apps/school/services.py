@@ -118,8 +118,8 @@ def save_term(*, term: Term, values: dict[str, Any]) -> Term:
     """
     for name, value in values.items():
         setattr(term, name, value)
-    # Checked against the year and the parent as they are under the lock: the caller's may have been cut short meanwhile.
-    # One that is gone by now is left to `full_clean`, which says so.
+    # Checked against the year and the parent as they are under the lock: the caller's may have been cut short
+    # meanwhile. One that is gone by now is left to `full_clean`, which says so.
     year = AcademicYear.objects.select_for_update().filter(pk=term.academic_year_id).first()
     if year is not None:
         term.academic_year = year
