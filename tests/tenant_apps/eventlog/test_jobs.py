@@ -194,6 +194,19 @@ def test_a_running_job_stops_at_its_next_check_and_takes_its_writes_back(
     assert (job.state, job.errors, effects()) == ("cancelled", [], 0)
 
 
+def test_a_cancellation_that_is_rolled_back_is_told_to_nobody(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(frames, "push", lambda user_id, frame: told.append(frame["data"]["state"]))
+    job = start(lambda job, progress: None)
+    with transaction.atomic():
+        services.cancel_job(job=job)
+        transaction.set_rollback(True)
+    assert told == []
+    # Negative control: one that is committed is told.
+    services.cancel_job(job=job)
+    assert told == ["cancelled"]
+
+
 def test_a_job_that_has_ended_cannot_be_cancelled(start: Start) -> None:
     job = finished(start(lambda job, progress: None))
     with pytest.raises(Conflict):
