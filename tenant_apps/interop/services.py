@@ -29,8 +29,8 @@ def import_roster(*, path: Path, dry_run: bool, close_missing: bool, steps: Step
     """Compare the roster at `path` with the current institution and, unless `dry_run`, write the difference.
 
     Nothing is written when the plan has errors. All in one transaction (the caller's, if one is open); two imports of
-    an institution run one after the other. Raises what `steps.check` raises, and django.db.Error when somebody changed
-    the same rows meanwhile.
+    an institution run one after the other. Raises what `steps.check` raises, Conflict (`changed_meanwhile`) when
+    somebody changed a row after it was compared, and django.db.Error when they entered what the roster brings too.
     """
     steps(1, "Reading and checking")
     roster = read_roster(path, limits=Limits(upload_bytes=settings.ROSTER_UPLOAD_MAX_BYTES))

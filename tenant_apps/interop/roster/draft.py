@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from django.db import models
+from django.utils import timezone
 
 from tenant_apps.interop.oneroster import Roster
 from tenant_apps.interop.oneroster.findings import Finding
@@ -46,12 +47,14 @@ class Span(NamedTuple):
 class Plan:
     """What importing a roster would do. Making it writes nothing.
 
-    `changes` are in writing order. `error_count` over zero: it must not be written.
+    `changes` are in writing order. `error_count` over zero: it must not be written. `compared_at` is before the first
+    row was read: who writes the plan can tell which rows somebody has changed since.
     """
 
     roster: Roster
     today: date
     close_missing: bool
+    compared_at: datetime = field(default_factory=timezone.now)
     log: PlanLog = field(default_factory=lambda: PlanLog(MOST_FINDINGS))
     changes: list[TableChange] = field(default_factory=list)
     state_moves: list[StateMove] = field(default_factory=list)

@@ -11,6 +11,7 @@ from django.utils import timezone
 from psycopg import sql
 
 from shared_apps.core.context import current_institution
+from shared_apps.core.errors import Conflict
 from tenant_apps.interop.roster.draft import Plan, Steps
 from tenant_apps.interop.roster.states import STATUS_COLUMNS, statuses_of_moves
 from tenant_apps.interop.roster.tables import TableChange, Values
@@ -31,7 +32,11 @@ def one_import_at_a_time() -> None:
 
 
 def write_plan(plan: Plan, steps: Steps) -> None:
-    """Write what the plan says. Raises ValueError for a plan with errors, and outside of a transaction."""
+    """Write what the plan says.
+
+    Raises ValueError for a plan with errors, and outside of a transaction; Conflict (`changed_meanwhile`) when somebody
+    has changed or removed a row since it was compared: what they entered would be overwritten by what it was before.
+    """
     if plan.error_count or not connection.in_atomic_block:
         raise ValueError("A plan is written in a transaction, and only without errors.")
     _Writer(plan, steps).write()
@@ -96,7 +101,7 @@ class _Writer:
         """Set `columns` of rows given as (id, *values)."""
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
-            _update_rows(model, ("id", *columns), list(zip(*chunk, strict=True)), self.now)
+            self._update_rows(model, ("id", *columns), list(zip(*chunk, strict=True)))
             self._advance(len(chunk))
 
     def _park(self, change: TableChange) -> None:
@@ -107,11 +112,11 @@ class _Writer:
         if "starts_on" in names:
             starts = [PARKING + timedelta(days=place) for place in range(len(change.parked))]
             ends = [day + timedelta(days=1) for day in starts]
-            _update_rows(change.model, ("id", "starts_on", "ends_on"), [change.parked, starts, ends], self.now)
+            self._update_rows(change.model, ("id", "starts_on", "ends_on"), [change.parked, starts, ends])
         else:
             column = next(name for name in ("student_number", "staff_number", "code") if name in names)
             numbers = [str(row_id) for row_id in change.parked]
-            _update_rows(change.model, ("id", column), [change.parked, numbers], self.now)
+            self._update_rows(change.model, ("id", column), [change.parked, numbers])
 
     def _move_states(self) -> None:
         """Close the open row of each moved student's history, open the next, and repeat it at the student."""
@@ -125,28 +130,39 @@ class _Writer:
             cursor.execute(
                 f"UPDATE {quote(StudentStatus._meta.db_table)} AS t SET ends_on = v.day, updated_at = %s"  # noqa: S608
                 " FROM unnest(%s::uuid[], %s::date[]) AS v(student, day)"
-                " WHERE t.student_id = v.student AND t.ends_on IS NULL",
-                [self.now, ids, days],
+                " WHERE t.student_id = v.student AND t.ends_on IS NULL AND t.updated_at <= %s",
+                [self.now, ids, days, self.plan.compared_at],
             )
+            self._demand_all(StudentStatus, cursor.rowcount, len(moves))
         self._copy(StudentStatus, STATUS_COLUMNS, statuses_of_moves(self.plan))
         gone = [move.on if move.to == "left" else None for move in moves]
         states = [str(move.to) for move in moves]
-        _update_rows(Student, ("id", "state", "left_on"), [ids, states, gone], self.now)
+        self._update_rows(Student, ("id", "state", "left_on"), [ids, states, gone])
 
+    def _update_rows(self, model: type[models.Model], columns: Sequence[str], values: Sequence[Sequence[Any]]) -> None:
+        """One UPDATE of many rows: `values` are the columns' values, the first of them the ids."""
+        quote = connection.ops.quote_name
+        fields = [model._meta.get_field("id"), *(_field(model, column) for column in columns[1:])]
+        arrays = ", ".join(f"%s::{field.db_type(connection)}[]" for field in fields)
+        names = ", ".join(quote(column) for column in columns)
+        assigned = ", ".join(f"{quote(column)} = v.{quote(column)}" for column in columns[1:])
+        with connection.cursor() as cursor:
+            # This import itself may write a row several times: what it has parked, whose state it moves.
+            cursor.execute(
+                f"UPDATE {quote(model._meta.db_table)} AS t SET {assigned}, updated_at = %s"  # noqa: S608
+                f" FROM unnest({arrays}) AS v({names})"
+                " WHERE t.id = v.id AND (t.updated_at <= %s OR t.updated_at = %s)",
+                [self.now, *(list(column) for column in values), self.plan.compared_at, self.now],
+            )
+            self._demand_all(model, cursor.rowcount, len(values[0]))
 
-def _update_rows(model: type[models.Model], columns: Sequence[str], values: Sequence[Sequence[Any]], now: Any) -> None:
-    """One UPDATE of many rows: `values` are the columns' values, the first of them the ids."""
-    quote = connection.ops.quote_name
-    fields = [model._meta.get_field("id"), *(_field(model, column) for column in columns[1:])]
-    arrays = ", ".join(f"%s::{field.db_type(connection)}[]" for field in fields)
-    names = ", ".join(quote(column) for column in columns)
-    assigned = ", ".join(f"{quote(column)} = v.{quote(column)}" for column in columns[1:])
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {quote(model._meta.db_table)} AS t SET {assigned}, updated_at = %s"  # noqa: S608
-            f" FROM unnest({arrays}) AS v({names}) WHERE t.id = v.id",
-            [now, *(list(column) for column in values)],
-        )
+    def _demand_all(self, model: type[models.Model], written: int, wanted: int) -> None:
+        if written != wanted:
+            raise Conflict(
+                f"Somebody changed {model._meta.verbose_name_plural} while the roster was being imported, so nothing "
+                "of it was written: import it again.",
+                code="changed_meanwhile",
+            )
 
 
 def _field(model: type[models.Model], column: str) -> models.Field[Any, Any]:

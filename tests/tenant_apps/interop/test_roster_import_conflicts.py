@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, transaction
 
+from shared_apps.core.errors import Conflict
 from tenant_apps.academics.models import Enrolment, Section, SectionTeacher
+from tenant_apps.interop import services
 from tenant_apps.interop.roster import writing
 from tenant_apps.interop.roster.draft import Plan
 from tenant_apps.school.models import AcademicYear, Campus, Staff, Student, Term
 from tests.tenant_apps.interop import importing
 from tests.tenant_apps.interop.importing import bring_rows, digests, found, place, totals
 from tests.tenant_apps.interop.oneroster.reading import put
-from tests.tenant_apps.interop.oneroster.rosters import Tables, add
+from tests.tenant_apps.interop.oneroster.rosters import Tables, add, write_roster
 
 pytestmark = pytest.mark.usefixtures("inside")
 Mutate = Callable[[Tables], object]
@@ -189,6 +191,38 @@ def test_a_plan_with_errors_cannot_be_written(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match="without errors"):
         writing.write_plan(plan, importing.Quiet())
+
+
+class Meanwhile(importing.Quiet):
+    """While the students are being written, the office enters a telephone number."""
+
+    def __init__(self, sourced_id: str) -> None:
+        self.sourced_id = sourced_id
+
+    def __call__(self, percent: float, step: str = "") -> None:
+        if step == "Writing students":
+            row = Student.objects.get(sourced_id=self.sourced_id)
+            row.phone = "+49 30 1234"
+            row.save(update_fields=["phone", "updated_at"])
+
+
+def test_what_somebody_enters_during_an_import_is_not_overwritten(tmp_path: Path) -> None:
+    """The roster leaves the telephone blank, so what was stored when it was compared would be written again."""
+    bring_rows(tmp_path)
+
+    def marry(tables: Tables) -> None:
+        put(tables, "users.csv", line_of(tables, "users.csv", "student-3"), "familyName", "Zhou")
+
+    path = write_roster(tmp_path / "again.zip", mutate=marry)
+    options = {"path": path, "dry_run": False, "close_missing": False}
+    with pytest.raises(Conflict) as conflict:
+        services.import_roster(**options, steps=Meanwhile("student-3"))
+    assert conflict.value.code == "changed_meanwhile"
+    assert not Student.objects.filter(family_name="Zhou").exists()
+    # Negative control: a row that the import leaves alone may be changed meanwhile, and both changes stay.
+    services.import_roster(**options, steps=Meanwhile("student-4"))
+    assert Student.objects.get(sourced_id="student-3").family_name == "Zhou"
+    assert Student.objects.get(sourced_id="student-4").phone == "+49 30 1234"
 
 
 def test_findings_are_bounded_and_counted_in_full(tmp_path: Path) -> None:
