@@ -122,6 +122,8 @@ class RosterImportsView(RosterImportView):
         },
     )
     def post(self, request: Request) -> Response:
+        # `?dry_run=true` in the address would be a real import: the options are the form's.
+        refuse_unknown(pairs(request.META.get("QUERY_STRING", "")), ())
         services.sweep_uploads()
         import_id = uuid7()
         upload = RosterUpload(import_id, settings.ROSTER_UPLOAD_MAX_BYTES)

@@ -135,6 +135,19 @@ def test_a_form_that_is_none_is_refused_at_its_place_and_leaves_nothing(
         assert not RosterImport.objects.exists()
 
 
+def test_a_dry_run_asked_for_in_the_address_is_not_a_real_import(
+    principal: Asker, roster: bytes, greenwood: InstitutionContext
+) -> None:
+    form = encode_multipart(BOUNDARY, {"file": SimpleUploadedFile("roster.zip", roster)})
+    answer = principal.ask("POST", f"{PATH}?dry_run=true", form, CONTENT_TYPE=MULTIPART_CONTENT)
+    assert answer.status_code == 400, answer.content
+    assert "dry_run" in answer.json()["detail"] + str(answer.json()["errors"])
+    with institution(greenwood):
+        # Negative control: taken without a word, it would have been an import with `dry_run` false.
+        assert not RosterImport.objects.exists()
+    assert stored(greenwood) == []
+
+
 def test_two_files_are_refused(principal: Asker, roster: bytes, greenwood: InstitutionContext) -> None:
     files = [SimpleUploadedFile("a.zip", roster), SimpleUploadedFile("b.zip", roster)]
     form = encode_multipart(BOUNDARY, {"file": files})
