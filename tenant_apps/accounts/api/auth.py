@@ -14,6 +14,7 @@ from rest_framework.response import Response
 
 from shared_apps.core.api import ANYONE, SIGNED_IN, PlatformView, described
 from shared_apps.core.api.admission import admit, client_address, demand
+from shared_apps.core.api.querystring import pairs, refuse_unknown
 from shared_apps.core.api.resources import parse_key
 from shared_apps.core.context import current_institution
 from shared_apps.core.errors import Invalid, Problem, Unauthenticated
@@ -38,7 +39,15 @@ ID = "019a9f3e-5c1b-7d2e-8f40-1a2b3c4d5e6f"
 TOKENS = {"access": "eyJhbGciOiJFZERTQSI...", "refresh": "b7cX2k0Y...", "expires_in": 900}
 
 
-class OwnAdmission(PlatformView):
+class WithoutParameters(PlatformView):
+    """Base of views that take nothing in the query string: what is not there must not be taken for heeded."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        refuse_unknown(pairs(request.META.get("QUERY_STRING", "")), ())
+
+
+class OwnAdmission(WithoutParameters):
     """Base of the two doors that open without an access token: an expired one beside must not keep them shut."""
 
     permission = ANYONE
@@ -117,7 +126,7 @@ class RefreshView(OwnAdmission):
         return self._answer(issued, cookies=by_cookie)
 
 
-class LogoutView(PlatformView):
+class LogoutView(WithoutParameters):
     """End this session, or all of one's own; tokens, cookies and open sockets stop at once."""
 
     permission = SIGNED_IN
@@ -133,7 +142,7 @@ class LogoutView(PlatformView):
         return response
 
 
-class MeView(PlatformView):
+class MeView(WithoutParameters):
     """Who one is here, and what one may do where."""
 
     permission = SIGNED_IN
@@ -193,7 +202,7 @@ def realtime_url(request: HttpRequest) -> str:
     return f"{scheme}://{request.host}{port}/ws/v1/"
 
 
-class SocketTicketView(PlatformView):
+class SocketTicketView(WithoutParameters):
     """A ticket that opens one socket within 30 seconds, for clients that can set no header on a handshake."""
 
     permission = SIGNED_IN
@@ -205,7 +214,7 @@ class SocketTicketView(PlatformView):
         return Response({"ticket": issue_ticket(self.principal.session_id), "expires_in": TICKET_SECONDS}, status=201)
 
 
-class SessionsView(PlatformView):
+class SessionsView(WithoutParameters):
     """The devices on which one is signed in."""
 
     permission = SIGNED_IN
@@ -243,7 +252,7 @@ def _with_current(session: Session, own: UUID) -> Session:
     return session
 
 
-class SessionView(PlatformView):
+class SessionView(WithoutParameters):
     """One of one's own devices."""
 
     permission = SIGNED_IN
@@ -255,7 +264,7 @@ class SessionView(PlatformView):
         return Response(status=204)
 
 
-class PasswordView(PlatformView):
+class PasswordView(WithoutParameters):
     """Change one's own password. All other devices are signed out and every access token made before is void."""
 
     permission = SIGNED_IN

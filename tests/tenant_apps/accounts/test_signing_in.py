@@ -51,6 +51,13 @@ def test_a_request_without_credentials_is_asked_to_sign_in(greenwood: Institutio
     assert nobody(greenwood).get(AUTH + "me/").status_code == 401
 
 
+@pytest.mark.parametrize("path", ["auth/me/", "auth/sessions/", "accounts/permissions/"])
+def test_a_parameter_that_is_not_there_is_refused_and_not_ignored(greenwood: InstitutionContext, path: str) -> None:
+    door = as_person(greenwood, cast.of(greenwood).principal)
+    assert door.get(f"/api/v1/{path}?page=2").status_code == 400
+    assert door.get(f"/api/v1/{path}").status_code == 200
+
+
 def test_every_answer_says_how_much_of_the_limit_is_left(greenwood: InstitutionContext) -> None:
     door = as_person(greenwood, cast.of(greenwood).teacher)
     answers = [
