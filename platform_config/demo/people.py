@@ -53,8 +53,8 @@ def weighted(chance: Random, choices: tuple[tuple[object, int], ...]) -> object:
 
 
 class Population:
-    """The families of one school. Family 0 is the demo guardian's: three children in three grades, one custody
-    of each kind of right; the first child of family 1 is the demo student."""
+    """The families of one school. Family 0 is the demo guardian's: three children in three grades; the first child of
+    family 1 is the demo student."""
 
     def __init__(self, plan: SchoolPlan) -> None:
         self.plan = plan

@@ -7,10 +7,10 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from django.db import transaction
-from django.utils import timezone
 
 from platform_config.demo.people import Population
 from platform_config.demo.schools import SchoolPlan
+from shared_apps.core.clock import local_date
 from shared_apps.core.permissions import Scope
 from tenant_apps.academics.models import Course, Enrolment, Section, SectionTeacher, SectionTerm, Subject
 from tenant_apps.accounts.models import Role, User, UserRole
@@ -67,7 +67,7 @@ def seed_school(plan: SchoolPlan, password_hash: str) -> bool:
     """Fill the institution that the code stands in. False when it has students already."""
     if is_seeded():
         return False
-    School(plan, timezone.now().date(), password_hash).write()
+    School(plan, local_date(), password_hash).write()
     return True
 
 

@@ -104,7 +104,7 @@ def test_a_school_is_filled_once_and_never_by_half(transactional_db: None, monke
 
 
 def _check_what_a_demo_shows() -> None:
-    today = seed.timezone.now().date()
+    today = seed.local_date()
     assert AcademicYear.objects.filter(starts_on__lte=today, ends_on__gt=today).count() == 1
     enrolled = Enrolment.objects.active_on(today).values("student").distinct().count()
     assert enrolled == 900
