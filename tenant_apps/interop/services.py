@@ -1,6 +1,6 @@
 """Verbs of exchange with other systems: importing a roster, by a job or at the command line."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -13,8 +13,9 @@ from django.utils import timezone
 
 from shared_apps.core.clock import local_date
 from shared_apps.core.context import current_institution
+from shared_apps.core.errors import Problem
 from tenant_apps.communication.services import notify
-from tenant_apps.eventlog.jobs import JobFailed, Progress, SecondConnection, job
+from tenant_apps.eventlog.jobs import Cancelled, JobFailed, Progress, SecondConnection, job
 from tenant_apps.eventlog.models import Job
 from tenant_apps.eventlog.services import start_job
 from tenant_apps.interop.models import RosterImport
@@ -82,22 +83,33 @@ def run_roster_import(running: Job, progress: Progress) -> dict[str, Any]:
     """Body of the job. A dry run succeeds whatever it finds; an import with errors fails and changes nothing."""
     record = RosterImport.objects.get(pk=running.parameters["roster_import"])
     with _upload_removed(record):
-        plan = import_roster(
-            path=record.upload, dry_run=record.dry_run, close_missing=record.close_missing, steps=progress
-        )
+        try:
+            plan = import_roster(
+                path=record.upload, dry_run=record.dry_run, close_missing=record.close_missing, steps=progress
+            )
+        except Cancelled:
+            raise
+        except Exception as error:
+            reason = error.detail if isinstance(error, Problem) else "Something went wrong; the job says what to quote."
+            _beside(_tell, record, "roster.failed", "Roster not imported", f"{record.file_name}: {reason}")
+            raise
         if plan.error_count and not record.dry_run:
-            # The job's transaction rolls back, and what was found must outlive it.
-            beside = SecondConnection()
-            try:
-                beside.run(_report, record, plan, "roster.failed", "Roster not imported").result()
-            finally:
-                beside.close()
-            raise JobFailed(_errors(plan), _summary(record, plan))
+            _beside(_report, record, plan, "roster.failed", "Roster not imported")
+            raise JobFailed(_errors(plan), _summary(record))
         if record.dry_run:
             _report(record, plan, "roster.checked", "Roster checked")
         else:
             _report(record, plan, "roster.imported", "Roster imported")
-        return _summary(record, plan)
+        return _summary(record)
+
+
+def _beside(function: Callable[..., None], *arguments: Any) -> None:
+    """Call in a transaction of its own: the job's rolls back, and what is said of a failure must outlive it."""
+    beside = SecondConnection()
+    try:
+        beside.run(function, *arguments).result()
+    finally:
+        beside.close()
 
 
 @contextmanager
@@ -119,24 +131,31 @@ def _report(record: RosterImport, plan: Plan, kind: str, title: str) -> None:
     record.error_count, record.warning_count = plan.error_count, plan.warning_count
     with transaction.atomic():
         record.save(update_fields=("counts", "findings", "error_count", "warning_count", "updated_at"))
-        if record.requested_by_id is not None:
-            notify(
-                recipients=[record.requested_by_id],
-                kind=kind,
-                title=title,
-                body=_sentence(record, plan),
-                data=_summary(record, plan),
-                key=f"roster-import:{record.pk}",
-            )
+        _tell(record, kind, title, _sentence(record, plan))
 
 
-def _summary(record: RosterImport, plan: Plan) -> dict[str, Any]:
+def _tell(record: RosterImport, kind: str, title: str, body: str) -> None:
+    """Tell whoever asked for the import how it ended; of each end once, also when a killed worker's job runs again."""
+    if record.requested_by_id is None:
+        return
+    with transaction.atomic():
+        notify(
+            recipients=[record.requested_by_id],
+            kind=kind,
+            title=title,
+            body=body,
+            data=_summary(record),
+            key=f"{kind}:{record.pk}",
+        )
+
+
+def _summary(record: RosterImport) -> dict[str, Any]:
     return {
         "roster_import": str(record.pk),
         "dry_run": record.dry_run,
-        "counts": plan.counts,
-        "error_count": plan.error_count,
-        "warning_count": plan.warning_count,
+        "counts": record.counts,
+        "error_count": record.error_count,
+        "warning_count": record.warning_count,
     }
 
 

@@ -370,6 +370,7 @@ def test_what_the_database_refuses_fails_the_job_and_changes_nothing(
     assert (body["state"], len(body["errors"]), body["errors"][0]["file"]) == ("failed", 1, None)
     with institution(greenwood):
         assert not Student.objects.filter(sourced_id__isnull=False).exists()
+    assert [kind for kind, _, _ in notifications(greenwood)] == ["roster.failed"], "who waits for the end is told of it"
     assert stored(greenwood) == []
 
 
