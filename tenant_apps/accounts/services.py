@@ -174,10 +174,11 @@ def change_role(*, role: Role, values: dict[str, Any]) -> Role:
     return role
 
 
-def remove_role(*, role: Role) -> None:
-    """Delete a role that nobody holds (else ProtectedError: 409)."""
+def remove_role(*, by: Principal, role: Role) -> None:
+    """Delete a role that nobody holds (else ProtectedError: 409). The roles that inherit it lose what it holds."""
     _demand_own(role)
     with transaction.atomic():
+        _demand_held(by, permissions_of_roles([role.pk])[role.pk], EVERYWHERE)
         role.delete()
         forget_authorisations(None)
 

@@ -66,7 +66,7 @@ class RoleViewSet(ResourceViewSet):
         services.change_role(role=record, values=values)
 
     def remove(self, record: Role) -> None:
-        services.remove_role(role=record)
+        services.remove_role(by=self.principal, role=record)
 
 
 class RoleInheritanceViewSet(ResourceViewSet):

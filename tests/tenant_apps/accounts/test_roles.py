@@ -139,6 +139,22 @@ def test_nobody_puts_into_a_role_what_they_do_not_hold_everywhere(
     assert principal.post(ACCOUNTS + "role-inheritances/", parent).status_code == 201
 
 
+def test_nobody_takes_a_role_from_under_others_whose_permissions_they_do_not_hold(
+    greenwood: InstitutionContext, principal: Asker
+) -> None:
+    with institution(greenwood):
+        ground = role_of("ground", "school.delete_student")
+        RoleInheritance.objects.create(role=role_of("office"), parent=ground)
+        keeper = role_of("keeper", "accounts.delete_role")
+        teacher = cast.of(greenwood).teacher
+        UserRole.objects.create(user_id=teacher.user_id, role=keeper, scope=Scope.INSTITUTION)
+    door = as_person(greenwood, teacher)
+    answer = door.delete(f"{ACCOUNTS}roles/{ground.pk}/")
+    assert (answer.status_code, answer.json()["code"]) == (403, "not_held")
+    # Negative control: whoever holds what it holds removes it.
+    assert principal.delete(f"{ACCOUNTS}roles/{ground.pk}/").status_code == 204
+
+
 def test_a_permission_that_does_not_exist_is_refused_with_its_place(principal: Asker) -> None:
     role = principal.post(ACCOUNTS + "roles/", {"code": "office", "name": "Office"}).json()["id"]
     for code in ("school.fly_student", "nonsense", "", ".", "school."):
