@@ -1,8 +1,5 @@
 """The institution's profile, its campuses, rooms and grade levels."""
 
-from datetime import date, datetime
-from zoneinfo import ZoneInfo
-
 from django.db import models
 from django.db.models import Q
 
@@ -37,10 +34,6 @@ class Institution(SourcedRecord):
 
     def __str__(self) -> str:
         return self.name
-
-    def local_date(self, instant: datetime) -> date:
-        """The date that an aware instant has at the institution."""
-        return instant.astimezone(ZoneInfo(self.time_zone)).date()
 
 
 class Campus(SourcedRecord):

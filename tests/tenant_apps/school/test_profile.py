@@ -1,12 +1,15 @@
 """The institution's profile: one row, of standard codes."""
 
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
+from shared_apps.core import clock
 from shared_apps.core.context import InstitutionContext, institution
+from tenant_apps.school import services
 from tenant_apps.school.models import Campus, Institution
 from tests import cast as casting
 from tests.api import as_person
@@ -43,10 +46,25 @@ def test_codes_are_those_of_the_standards(inside: InstitutionContext, field: str
     profile.full_clean()
 
 
-def test_the_date_is_the_institutions_own() -> None:
-    night = datetime(2026, 3, 1, 2, 30, tzinfo=UTC)
-    assert Institution(time_zone="America/New_York").local_date(night) == date(2026, 2, 28)
-    assert Institution(time_zone="Europe/Paris").local_date(night) == date(2026, 3, 1)
+class Night(datetime):
+    """A clock that stands still: the first of March in Paris, still February in New York."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:
+        return datetime(2026, 3, 1, 2, 30, tzinfo=UTC).astimezone(tz)
+
+
+def test_the_date_is_the_institutions_own(
+    inside: InstitutionContext, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    monkeypatch.setattr(clock, "datetime", Night)
+    for zone, day in (("America/New_York", date(2026, 2, 28)), ("Europe/Paris", date(2026, 3, 1))):
+        with django_capture_on_commit_callbacks(execute=True):
+            services.change_profile(profile=Institution.objects.get(), values={"time_zone": zone})
+        assert clock.local_date() == day
+    # Negative control: without the word that the zone has changed, the remembered one would go on.
+    Institution.objects.update(time_zone="America/New_York")
+    assert clock.local_date() == date(2026, 3, 1)
 
 
 def test_two_rows_without_a_sourced_id_do_not_collide(inside: InstitutionContext) -> None:
