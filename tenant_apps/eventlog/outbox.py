@@ -19,9 +19,9 @@ from django.utils import timezone
 from shared_apps.core import bus
 from shared_apps.core.context import current_institution
 from tenant_apps.eventlog.models import OutboxMessage
-from tenant_apps.eventlog.querysets import POISONED_AFTER
 
 LONGEST_BACKOFF = 900  # seconds
+POISONED_AFTER = 5  # failed attempts: then somebody should look at `last_error`
 log = structlog.get_logger(__name__)
 
 Handler = Callable[[OutboxMessage], None]

@@ -7,17 +7,11 @@ from uuid import UUID
 from django.db import models
 from django.utils import timezone
 
-POISONED_AFTER = 5  # failed attempts
-
 
 class OutboxQuerySet(models.QuerySet[Any]):
     def due(self, now: datetime | None = None) -> "OutboxQuerySet":
         """Not done, and not waiting for a later attempt."""
         return self.filter(done_at__isnull=True, next_attempt_at__lte=now or timezone.now())
-
-    def poisoned(self) -> "OutboxQuerySet":
-        """Not done after several attempts: somebody should look at `last_error`."""
-        return self.filter(done_at__isnull=True, attempts__gte=POISONED_AFTER)
 
 
 class StreamEventQuerySet(models.QuerySet[Any]):
