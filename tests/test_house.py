@@ -62,3 +62,15 @@ def test_pages_and_styles_call_no_other_host() -> None:
     for path in tracked("*.html", "*.css", "*.js"):
         outside = re.findall(r"""(?:src|href|url\()\s*=?\s*["']?(?:https?:)?//[^"')\s]+""", path.read_text())
         assert not outside, path
+
+
+def test_extensions_are_made_by_the_platform_alone() -> None:
+    """One made inside an institution takes every other's constraints along when that institution is dropped."""
+    made = {
+        path.relative_to(TOP).parts[0]
+        for path in tracked("*/migrations/*.py")
+        if re.search(
+            r"CREATE EXTENSION|Extension\(|BtreeGistExtension|TrigramExtension|UnaccentExtension", path.read_text()
+        )
+    }
+    assert made == {"shared_apps"}

@@ -125,6 +125,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+REFUSED_PASSWORDS: frozenset[str] = frozenset()
 ACCESS_TOKEN_SECONDS = env.integer("ACCESS_TOKEN_SECONDS", 900, least=30)
 SESSION_DAYS = env.integer("SESSION_DAYS", 30, least=1)
 

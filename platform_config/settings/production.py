@@ -21,3 +21,4 @@ if DATABASE_APP_DERIVED:
 if _is_embedded(DATABASE_OWNER["HOST"]) or _is_embedded(REDIS_URL):
     raise SettingsError("The embedded PostgreSQL and Redis are for local runs; set DATABASE_URL and REDIS_URL.")
 text("PLATFORM_DOMAIN")
+REFUSED_PASSWORDS = frozenset({"lyceum-demo"})

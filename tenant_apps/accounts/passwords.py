@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
+from django.conf import settings
 from django.contrib.auth.hashers import get_hasher, is_password_usable, make_password, verify_password
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
@@ -59,11 +60,15 @@ queue = HashQueue(HASHES_AT_ONCE, LONGEST_QUEUE, WAIT_SECONDS)
 
 
 def password_is(user: User | None, password: str) -> bool:
-    """Whether it is the user's password. Costs one hash, whether or not there is such a user with a password."""
+    """Whether it is the user's password. Costs one hash, whether or not there is such a user with a password.
+
+    A password that everybody can read in the documentation (REFUSED_PASSWORDS) opens nothing, also where rows of a demo
+    have been restored.
+    """
     encoded = user.password if user is not None and is_password_usable(user.password) else _nobodys(_algorithm())
     with queue.place():
         right, _ = verify_password(password, encoded)
-    return right and user is not None and encoded == user.password
+    return right and user is not None and encoded == user.password and password not in settings.REFUSED_PASSWORDS
 
 
 def hashed(password: str) -> str:
@@ -76,6 +81,8 @@ def demand_good(password: str, user: User, *, pointer: str) -> None:
     """Raises Invalid when the password is too long, too short, too common or like the person's own data."""
     if len(password) > MOST_CHARACTERS or "\x00" in password:
         raise Invalid.at(pointer, f"Use at most {MOST_CHARACTERS} characters and no NUL.", code="bad_password")
+    if password in settings.REFUSED_PASSWORDS:
+        raise Invalid.at(pointer, "Everybody knows this password; choose another.", code="weak_password")
     try:
         validate_password(password, user)
     except ValidationError as error:

@@ -82,6 +82,7 @@ def test_production_starts_with_real_servers_and_a_strong_secret() -> None:
     """Negative control of the next test."""
     started = start("production")
     assert started.returncode == 0, started.stderr
+    assert "lyceum-demo" in next(line for line in started.stdout.splitlines() if line.startswith("REFUSED_PASSWORDS"))
 
 
 @pytest.mark.parametrize(

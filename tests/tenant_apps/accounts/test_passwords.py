@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from platform_config.settings import base
 from shared_apps.core.context import InstitutionContext, institution, platform
-from shared_apps.core.errors import Unauthenticated
+from shared_apps.core.errors import Invalid, Unauthenticated
 from tenant_apps.accounts import passwords, signin
 from tenant_apps.accounts.management.commands import set_password as command
 from tenant_apps.accounts.models import Session, User
@@ -234,3 +234,18 @@ def test_the_command_refuses_in_one_line(
     typed.seek(0)
     with platform(), pytest.raises(CommandError, match=reason):
         call_command("set_password", tenant, email, stdout=io.StringIO())
+
+
+@pytest.mark.django_db
+def test_a_password_that_the_documentation_prints_opens_nothing_in_production(
+    greenwood: InstitutionContext, settings: Any
+) -> None:
+    """Negative control: it opens the demo's accounts where it is not refused."""
+    with institution(greenwood):
+        user = User.objects.create_user("demo@greenwood.test", "lyceum-demo")
+    sign_in = {"email": user.email, "password": "lyceum-demo"}
+    assert nobody(greenwood).post(f"{AUTH}token/", sign_in).status_code == 200
+    settings.REFUSED_PASSWORDS = frozenset({"lyceum-demo"})
+    assert nobody(greenwood).post(f"{AUTH}token/", sign_in).status_code == 401
+    with institution(greenwood), pytest.raises(Invalid):
+        passwords.demand_good("lyceum-demo", user, pointer="/new")
