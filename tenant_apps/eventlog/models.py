@@ -126,7 +126,3 @@ class Job(Record):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.pk}"
-
-    @property
-    def is_open(self) -> bool:
-        return self.state in (self.State.PENDING, self.State.RUNNING)
