@@ -25,7 +25,6 @@ RESERVED = frozenset(
     "admin api app assets auth blog cdn console dashboard docs ftp health help lyceum mail metrics platform public "
     "root smtp static status support test webmail www".split()
 )
-LIVE = (State.ACTIVE, State.READ_ONLY)
 
 
 def check_slug(slug: str, *, kind: str = Kind.INSTITUTION) -> str:

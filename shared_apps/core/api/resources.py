@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
-from rest_framework.exceptions import MethodNotAllowed
+from rest_framework.exceptions import ErrorDetail, MethodNotAllowed, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
@@ -235,7 +235,7 @@ class ResourceViewSet(GenericViewSet):
             if declared.body is not None:
                 body = declared.body(data=_object(request.data))
                 body.is_valid(raise_exception=True)
-                values = dict(body.validated_data)
+                values = self._within_sight(dict(body.validated_data))
             done = getattr(self, declared.name)(record, **values)
             key = done.pk if isinstance(done, models.Model) else record.pk
             return HttpResponse(self._read_again(key, declared.action), content_type="application/json")
@@ -268,7 +268,15 @@ class ResourceViewSet(GenericViewSet):
     def _values(self, *, partial: bool) -> dict[str, Any]:
         serializer = self.get_serializer(data=_object(self.request.data), partial=partial)
         serializer.is_valid(raise_exception=True)
-        return dict(serializer.validated_data)
+        return self._within_sight(dict(serializer.validated_data))
+
+    def _within_sight(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The values, if the writer may see every record that they refer to; else it is not there for them."""
+        for name, value in values.items():
+            if isinstance(value, models.Model) and not _sees(self.principal, value):
+                detail = ErrorDetail(f'Invalid pk "{value.pk}" - object does not exist.', "does_not_exist")
+                raise ValidationError({name: [detail]})
+        return values
 
     def _read_again(self, key: UUID, action: Action) -> bytes:
         """The row as it now stands; a write that moved it out of the writer's scope is refused and rolled back."""
@@ -276,6 +284,24 @@ class ResourceViewSet(GenericViewSet):
         if body is None:
             raise Forbidden("This would place the record outside of your scope.", code="outside_scope")
         return body
+
+
+def _sees(principal: Principal, record: models.Model) -> bool:
+    """Whether the record lies within what the principal sees of its kind.
+
+    Who sees nothing of the kind (an office that files students and has no list of campuses) is held by the scope of the
+    row that refers to it alone.
+    """
+    sights = [
+        (resource, sight(principal, reaches, resource.scopes))
+        for resource in resources
+        if resource.queryset.model is type(record)
+        and (reaches := principal.reaches(resource.permission.code(Action.VIEW)))
+    ]
+    if not sights or any(not seen.nothing and not seen.kinds for _, seen in sights):
+        return True
+    everything = type(record)._default_manager.filter(pk=record.pk)
+    return any(resource.reader().narrow(everything, seen).exists() for resource, seen in sights)
 
 
 def _principal(request: HttpRequest) -> Principal:

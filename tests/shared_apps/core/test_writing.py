@@ -153,6 +153,23 @@ def test_a_reference_to_nothing_or_to_another_institution_is_refused(
         assert Campus.objects.filter(pk=foreign).exists()
 
 
+def test_a_reference_to_a_record_that_the_writer_does_not_see_is_refused_as_not_there(
+    cast: casting.Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control: the row itself lies within the writer's scope, so its own recheck lets it pass."""
+    east = Campus.objects.create(code="EAST", name="East")
+    Student.objects.filter(pk=cast.id("ben")).update(campus=east)
+    codes = "academics.view_enrolment academics.add_enrolment academics.view_section school.view_student"
+    give(cast.student, codes, Scope.CAMPUS, cast.id("campus"))
+    office = as_person(cast.institution, cast.student)
+    body = {"student": str(cast.id("ben")), "section": str(cast.id("maths")), "starts_on": str(casting.TURN)}
+    assert refused(office.post(ENROLMENTS, body), 400) == {"/student": "does_not_exist"}
+    assert not Enrolment.objects.filter(student=cast.id("ben"), section=cast.id("maths")).exists()
+    assert office.post(ENROLMENTS, {**body, "student": str(cast.id("eva"))}).status_code == 201
+    monkeypatch.setattr("shared_apps.core.api.resources._sees", lambda principal, record: True)
+    assert office.post(ENROLMENTS, body).status_code == 201
+
+
 def test_a_duplicate_is_a_conflict_at_its_field(cast: casting.Cast, principal: Asker) -> None:
     places = refused(principal.post(STUDENTS, new_student(cast, student_number="S0")), 409)
     assert places == {"/student_number": "unique"}
