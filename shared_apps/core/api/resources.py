@@ -298,7 +298,8 @@ def _sees(principal: Principal, record: models.Model) -> bool:
         if resource.queryset.model is type(record)
         and (reaches := principal.reaches(resource.permission.code(Action.VIEW)))
     ]
-    if not sights or any(not seen.nothing and not seen.kinds for _, seen in sights):
+    sights = [(resource, seen) for resource, seen in sights if not seen.nothing]
+    if not sights or any(not seen.kinds for _, seen in sights):
         return True
     everything = type(record)._default_manager.filter(pk=record.pk)
     return any(resource.reader().narrow(everything, seen).exists() for resource, seen in sights)
