@@ -35,12 +35,15 @@ SHARED_APPS = [
 TENANT_APPS = [
     "django.contrib.auth",
     "guardian",
+    "tenant_apps.audit",
     "tenant_apps.eventlog",
     "tenant_apps.accounts",
+    "tenant_apps.files",
     "tenant_apps.communication",
     "tenant_apps.school",
     "tenant_apps.academics",
     "tenant_apps.interop",
+    "tenant_apps.reports",
 ]
 INSTALLED_APPS = [*SHARED_APPS, *TENANT_APPS]
 TENANT_MODEL = "tenants.Tenant"

@@ -13,7 +13,7 @@ from django.urls import URLResolver, get_resolver
 
 from shared_apps.core.api import ANYONE, REGISTERED, Own, PlatformView, ResourceViewSet
 from shared_apps.core.api.permissions import Declared, Open
-from shared_apps.core.api.resources import resources
+from shared_apps.core.api.served import resources
 from shared_apps.core.permissions import PermissionCatalogue
 from shared_apps.core.registry import registry
 from shared_apps.core.routing import EVERYWHERE, tenant_app_labels

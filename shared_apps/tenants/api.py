@@ -15,8 +15,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from shared_apps.core.api import Body, PlatformView, described
-from shared_apps.core.api.querystring import MOST_PAGE_SIZE, MOST_PAGES, PAGE_SIZE, bad, pairs, refuse_unknown
-from shared_apps.core.api.resources import parse_key
+from shared_apps.core.api.querystring import (
+    MOST_PAGE_SIZE,
+    MOST_PAGES,
+    PAGE_SIZE,
+    bad,
+    pairs,
+    parse_key,
+    refuse_unknown,
+)
 from shared_apps.core.context import State, platform
 from shared_apps.core.errors import NotFound
 from shared_apps.core.registry import NewInstitution

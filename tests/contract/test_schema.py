@@ -22,7 +22,10 @@ from tests.contract.test_resources import SERVED
 
 KINDS = ("institution", "operator")
 METHODS = ("get", "post", "put", "patch", "delete")
-ROOMS = ("Academics", "Accounts", "Auth", "Communication", "Eventlog", "Interop", "Platform", "School")
+ROOMS = (
+    "Academics", "Accounts", "Audit", "Auth", "Communication", "Eventlog", "Files", "Interop", "Platform", "Reports",
+    "School",
+)  # fmt: skip
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
+from uuid import UUID
 
 import orjson
 from django.core.exceptions import ValidationError
@@ -280,3 +281,13 @@ class ListGrammar:
         if len(values) > MOST_IN:
             raise bad(lookup.name, f"List {MOST_IN} values at most.", "bad_filter")
         return values
+
+
+def parse_key(key: str) -> UUID:
+    """A record's id. Raises Invalid for text that is no UUID."""
+    try:
+        if len(key) == 36:
+            return UUID(key)
+    except ValueError:
+        pass
+    raise Invalid(f"{key[:60]!r} is not an id; ids are UUIDs.", code="bad_id")

@@ -2,30 +2,26 @@
 
 from collections.abc import Callable
 from typing import Any, ClassVar
-from uuid import UUID
 
-from django.db import models, transaction
+from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
-from rest_framework.exceptions import ErrorDetail, MethodNotAllowed, ValidationError
+from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet
 
 from shared_apps.core.api.declarations import Filter, Verb
-from shared_apps.core.api.permissions import Open
-from shared_apps.core.api.querystring import ListGrammar, pairs, refuse_unknown
+from shared_apps.core.api.querystring import ListGrammar, pairs, parse_key, refuse_unknown
 from shared_apps.core.api.reading import Reader, Scopes, Sight, sight
-from shared_apps.core.api.writing import discard, record_serializer, store
-from shared_apps.core.errors import Forbidden, Invalid, NotFound, Unauthenticated
+from shared_apps.core.api.served import resources
+from shared_apps.core.api.writes import Writes
+from shared_apps.core.api.writing import record_serializer
+from shared_apps.core.errors import Forbidden, NotFound, Unauthenticated
 from shared_apps.core.permissions import CRUD, Action, PermissionCatalogue, Principal
 from shared_apps.core.registry import registry
 
-resources: list[type["ResourceViewSet"]] = []
-METHODS = {"create": Action.ADD, "replace": Action.CHANGE, "change": Action.CHANGE, "remove_record": Action.DELETE}
 
-
-class ResourceViewSet(GenericViewSet):
+class ResourceViewSet(Writes):
     """Base of every resource. A subclass declares; docs/adding-a-resource.md says what.
 
     Reads take the short way (`reading`): no serializer, no model instance. Writes go through REST framework, the
@@ -137,8 +133,6 @@ class ResourceViewSet(GenericViewSet):
             patterns.append(path(f"{prefix}<id>/{verb.path}/", view, name=f"{name}-{verb.path}"))
         return patterns
 
-    verb_name: str | None = None
-
     @classmethod
     def _with_short_reads(cls, actions: dict[str, str], read: Callable[..., HttpResponse]) -> Callable[..., Any]:
         """REST framework's view, passed by for GET and HEAD."""
@@ -179,131 +173,6 @@ class ResourceViewSet(GenericViewSet):
         """As for `list`; GET is answered by `read_one`."""
         raise MethodNotAllowed(request.method or "")
 
-    # Writes ---------------------------------------------------------------------------------------------------
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """A write takes no parameters: one that is not there must not be taken for heeded (?dry_run=true)."""
-        super().initial(request, *args, **kwargs)
-        refuse_unknown(pairs(request.META.get("QUERY_STRING", "")), ())
-
-    def needed_permission(self) -> Open | str:
-        if self.verb_name:
-            return self.permission.code(self.verbs[self.verb_name].action)
-        action = METHODS.get(self.action or "")
-        if action is None:
-            raise MethodNotAllowed(self.request.method or "")
-        return self.permission.code(action)
-
-    @property
-    def principal(self) -> Principal:
-        return self.request.user
-
-    def create(self, request: Request) -> HttpResponse:
-        values = self._values(partial=False)
-        with transaction.atomic():
-            record = self.make(**values)
-            body = self._read_again(record.pk, Action.ADD)
-        return HttpResponse(
-            body, status=201, content_type="application/json", headers={"Location": f"{request.path}{record.pk}/"}
-        )
-
-    def replace(self, request: Request, id: str) -> HttpResponse:
-        return self._change(id, partial=False)
-
-    def change(self, request: Request, id: str) -> HttpResponse:
-        return self._change(id, partial=True)
-
-    def _change(self, key: str, *, partial: bool) -> HttpResponse:
-        with transaction.atomic():
-            record = self.locked(key, Action.CHANGE)
-            values = self._values(partial=partial)
-            if values:
-                self.update(record, **values)
-            body = self._read_again(record.pk, Action.CHANGE)
-        return HttpResponse(body, content_type="application/json")
-
-    def remove_record(self, request: Request, id: str) -> HttpResponse:
-        with transaction.atomic():
-            self.remove(self.locked(id, Action.DELETE))
-        return HttpResponse(status=204)
-
-    def perform_verb(self, request: Request, id: str) -> HttpResponse:
-        declared = self.verbs[str(self.verb_name)]
-        with transaction.atomic():
-            record = self.locked(id, declared.action)
-            values: dict[str, Any] = {}
-            if declared.body is not None:
-                body = declared.body(data=_object(request.data))
-                body.is_valid(raise_exception=True)
-                values = self._within_sight(dict(body.validated_data))
-            done = getattr(self, declared.name)(record, **values)
-            key = done.pk if isinstance(done, models.Model) else record.pk
-            return HttpResponse(self._read_again(key, declared.action), content_type="application/json")
-
-    def make(self, **values: Any) -> models.Model:
-        """Make a record from checked values. A resource whose creation is a verb overrides it to call a service."""
-        record = self.queryset.model(**values)
-        store(record)
-        return record
-
-    def update(self, record: models.Model, **values: Any) -> None:
-        """Change a locked record."""
-        for name, value in values.items():
-            setattr(record, name, value)
-        store(record, changed=list(values))
-
-    def remove(self, record: models.Model) -> None:
-        """Delete a locked record."""
-        discard(record)
-
-    def locked(self, key: str, action: Action) -> models.Model:
-        """The record within the scope that the action was granted in, locked. Raises NotFound."""
-        seen = self.see(self.principal, action)
-        within = self.reader().narrow(self.queryset.model._default_manager.all(), seen).values("pk")
-        found = self.queryset.select_for_update(of=("self",)).filter(pk=parse_key(key), pk__in=within).first()
-        if found is None:
-            raise NotFound()
-        return found
-
-    def _values(self, *, partial: bool) -> dict[str, Any]:
-        serializer = self.get_serializer(data=_object(self.request.data), partial=partial)
-        serializer.is_valid(raise_exception=True)
-        return self._within_sight(dict(serializer.validated_data))
-
-    def _within_sight(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The values, if the writer may see every record that they refer to; else it is not there for them."""
-        for name, value in values.items():
-            if isinstance(value, models.Model) and not _sees(self.principal, value):
-                detail = ErrorDetail(f'Invalid pk "{value.pk}" - object does not exist.', "does_not_exist")
-                raise ValidationError({name: [detail]})
-        return values
-
-    def _read_again(self, key: UUID, action: Action) -> bytes:
-        """The row as it now stands; a write that moved it out of the writer's scope is refused and rolled back."""
-        body = self.reader().one(self.see(self.principal, action), key, whole=True)
-        if body is None:
-            raise Forbidden("This would place the record outside of your scope.", code="outside_scope")
-        return body
-
-
-def _sees(principal: Principal, record: models.Model) -> bool:
-    """Whether the record lies within what the principal sees of its kind.
-
-    Who sees nothing of the kind (an office that files students and has no list of campuses) is held by the scope of the
-    row that refers to it alone.
-    """
-    sights = [
-        (resource, sight(principal, reaches, resource.scopes))
-        for resource in resources
-        if resource.queryset.model is type(record)
-        and (reaches := principal.reaches(resource.permission.code(Action.VIEW)))
-    ]
-    sights = [(resource, seen) for resource, seen in sights if not seen.nothing]
-    if not sights or any(not seen.kinds for _, seen in sights):
-        return True
-    everything = type(record)._default_manager.filter(pk=record.pk)
-    return any(resource.reader().narrow(everything, seen).exists() for resource, seen in sights)
-
 
 def _principal(request: HttpRequest) -> Principal:
     if registry.authenticator is None:
@@ -312,19 +181,3 @@ def _principal(request: HttpRequest) -> Principal:
     if principal is None:
         raise Unauthenticated("Send an access token: Authorization: Bearer <token>.")
     return principal
-
-
-def parse_key(key: str) -> UUID:
-    """A record's id. Raises Invalid for text that is no UUID."""
-    try:
-        if len(key) == 36:
-            return UUID(key)
-    except ValueError:
-        pass
-    raise Invalid(f"{key[:60]!r} is not an id; ids are UUIDs.", code="bad_id")
-
-
-def _object(data: Any) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise Invalid("The body must be a JSON object.", code="bad_body")
-    return data

@@ -14,8 +14,7 @@ from rest_framework.response import Response
 
 from shared_apps.core.api import ANYONE, SIGNED_IN, PlatformView, described
 from shared_apps.core.api.admission import admit, client_address, demand
-from shared_apps.core.api.querystring import pairs, refuse_unknown
-from shared_apps.core.api.resources import parse_key
+from shared_apps.core.api.querystring import pairs, parse_key, refuse_unknown
 from shared_apps.core.context import current_institution
 from shared_apps.core.errors import Invalid, Problem, Unauthenticated
 from tenant_apps.accounts import services, sessions, signin

@@ -12,8 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from shared_apps.core.api import EXACT, RANGE, PlatformView
-from shared_apps.core.api.querystring import Cursor, ListGrammar, ListRequest, pairs, refuse_unknown
-from shared_apps.core.api.resources import parse_key
+from shared_apps.core.api.querystring import Cursor, ListGrammar, ListRequest, pairs, parse_key, refuse_unknown
 from shared_apps.core.errors import Forbidden, NotFound
 from shared_apps.core.ids import uuid7
 from shared_apps.core.permissions import Action, Scope

@@ -34,7 +34,7 @@ from shared_apps.core.api import (
     PlatformView,
     ResourceViewSet,
 )
-from shared_apps.core.api.resources import resources
+from shared_apps.core.api.served import resources
 from shared_apps.core.context import platform
 from shared_apps.core.permissions import PermissionCatalogue, Scope, subject
 from shared_apps.core.registry import registry

@@ -10,8 +10,8 @@ from drf_spectacular.generators import SchemaGenerator
 from rest_framework import serializers
 
 from shared_apps.core.api import ANYONE, EVERYONE, Body, PlatformView, ResourceViewSet, described, verb
-from shared_apps.core.api.resources import resources
 from shared_apps.core.api.schema import EXAMPLE_ID, PROBLEM, _let_anything_be_null, _value, record_example
+from shared_apps.core.api.served import resources
 from tenant_apps.school.models import Campus, Room, Student
 from tenant_apps.school.permissions import SchoolPermission
 

@@ -166,7 +166,7 @@ def test_a_reference_to_a_record_that_the_writer_does_not_see_is_refused_as_not_
     assert refused(office.post(ENROLMENTS, body), 400) == {"/student": "does_not_exist"}
     assert not Enrolment.objects.filter(student=cast.id("ben"), section=cast.id("maths")).exists()
     assert office.post(ENROLMENTS, {**body, "student": str(cast.id("eva"))}).status_code == 201
-    monkeypatch.setattr("shared_apps.core.api.resources._sees", lambda principal, record: True)
+    monkeypatch.setattr("shared_apps.core.api.writes.sees_record", lambda principal, record: True)
     assert office.post(ENROLMENTS, body).status_code == 201
 
 

@@ -1,0 +1,1 @@
+"""Who changed what: one append-only row for each change, sealed into a chain."""

@@ -1,0 +1,1 @@
+"""Reports, their schedules, runs and artifacts; reads across domains live here."""
