@@ -74,3 +74,14 @@ class Domain(DomainMixin, Record):
         constraints = [
             models.UniqueConstraint(fields=("slug",), condition=~models.Q(slug=""), name="tenants_domain_slug")
         ]
+
+
+class SchemaTemplate(Record):
+    """The schema that new institutions are copies of, and its dump (shared_apps.tenants.template). There is one."""
+
+    schema_name = models.CharField(max_length=30, unique=True)
+    dump = models.TextField(blank=True)
+    fingerprint = models.CharField(max_length=32, blank=True)
+
+    class Meta:
+        default_permissions = ()

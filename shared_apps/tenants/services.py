@@ -18,7 +18,9 @@ from shared_apps.core.engine.base import owner_connection
 from shared_apps.core.errors import Conflict, Invalid, NotFound
 from shared_apps.core.registry import NewInstitution, registry
 from shared_apps.core.roles import ensure_serving_role, grant_serving_role
-from shared_apps.tenants.models import Domain, Tenant
+from shared_apps.tenants import template
+from shared_apps.tenants.fingerprint import fingerprints
+from shared_apps.tenants.models import Domain, SchemaTemplate, Tenant
 
 SLUG = re.compile(r"\A[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 RESERVED = frozenset(
@@ -98,21 +100,15 @@ def _claim(slug: str, name: str, new: NewInstitution) -> Tenant:
 
 
 def _make_schema(tenant: Tenant) -> None:
-    """Schema, rights and tables. What a killed attempt left is dropped first: no person was ever in it."""
-    name = connection.ops.quote_name(tenant.schema_name)
-    with connection.cursor() as cursor:
-        cursor.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
-        cursor.execute(f"CREATE SCHEMA {name}")
-        # Without a table of its own the recorder would find public's and believe that everything is applied.
-        cursor.execute(f"CREATE TABLE {name}.django_migrations (LIKE public.django_migrations INCLUDING ALL)")
-    grant_serving_role(tenant.schema_name)
-    migrate_institution(tenant)
-
-
-def migrate_institution(tenant: Tenant) -> None:
-    """Apply the tenant apps' migrations inside the institution. Runs on the owner's connection."""
-    with institution(tenant.context):
-        call_command(Migrate(), interactive=False, verbosity=0, skip_checks=True)
+    """The institution's schema, equal to the template. What a killed attempt left is dropped first: no person was ever
+    in it. The operators' tenant has roles of its own, and is migrated."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"DROP SCHEMA IF EXISTS {connection.ops.quote_name(tenant.schema_name)} CASCADE")
+        if tenant.kind == Kind.INSTITUTION:
+            template.replay(tenant.schema_name)
+    if tenant.kind == Kind.OPERATOR:
+        template.make_empty_schema(tenant.schema_name)
+        template.migrate_schema(tenant.context)
 
 
 def migrate_platform() -> None:
@@ -122,6 +118,7 @@ def migrate_platform() -> None:
             ensure_serving_role()
         grant_serving_role("public")
         call_command(Migrate(), interactive=False, verbosity=0, skip_checks=True)
+        template.refresh_template()
     bus.tell("tenants", "")
 
 
@@ -130,15 +127,28 @@ def migrate_all() -> list[Tenant]:
     with platform(), owner_connection():
         behind = institutions_behind()
         for tenant in behind:
-            migrate_institution(tenant)
+            template.migrate_schema(tenant.context)
     return behind
+
+
+def unlike_the_template() -> list[Tenant]:
+    """Institutions whose schema is not made of what this release's template is made of, or is gone."""
+    with platform():
+        expected = SchemaTemplate.objects.values_list("fingerprint", flat=True).first()
+        tenants = _with_schema()
+        found = fingerprints([tenant.schema_name for tenant in tenants])
+        return [tenant for tenant in tenants if found.get(tenant.schema_name) != expected]
+
+
+def _with_schema() -> list[Tenant]:
+    gone = (State.PROVISIONING, State.DELETED)
+    return list(Tenant.objects.exclude(state__in=gone).prefetch_related("domains"))
 
 
 def institutions_behind() -> list[Tenant]:
     """Those that lack the newest migration of some app: one query over all their tables."""
     with platform():
-        gone = (State.PROVISIONING, State.DELETED)
-        tenants = list(Tenant.objects.exclude(state__in=gone).prefetch_related("domains"))
+        tenants = _with_schema()
         return _lacking(tenants) if tenants else []
 
 

@@ -17,4 +17,6 @@ class AccountsConfig(AppConfig):
         for subject in AccountsPermission:
             for role in ("principal", "operator"):
                 registry.grant(role, subject, " ".join(subject.actions))
+        # Django's own permission rows for every model would be made, and removed by the catalogue, at each migration.
+        post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
         post_migrate.connect(catalogue.sync_after_migrate, sender=self, dispatch_uid="accounts.catalogue")

@@ -133,7 +133,7 @@ def test_the_index_of_decisions_lists_every_record_in_order() -> None:
     folder = TOP / "docs/adr"
     records = sorted(path.name for path in folder.glob("[0-9]*.md"))
     assert re.findall(r"\]\((\d{4}-[^)]+)\)", (folder / "README.md").read_text(encoding="utf-8")) == records
-    assert [name[:4] for name in records] == [f"{number:04}" for number in range(1, len(records) + 1)]
+    assert len({name[:4] for name in records}) == len(records)
     for name in records:
         text = (folder / name).read_text(encoding="utf-8")
         assert text.startswith(f"# {name[:4]}. ")

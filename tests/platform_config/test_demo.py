@@ -15,7 +15,7 @@ from platform_config.demo.seed import PASSWORD, School, seed_school
 from shared_apps.core.context import InstitutionContext, institution, platform
 from shared_apps.core.permissions import Scope
 from shared_apps.core.registry import Viewer, registry
-from shared_apps.tenants import services
+from shared_apps.tenants import services, template
 from shared_apps.tenants.services import create_institution
 from tenant_apps.academics.models import Enrolment, Section
 from tenant_apps.accounts.models import User
@@ -129,7 +129,7 @@ def test_a_later_start_migrates_exactly_the_institutions_that_are_behind(
     transactional_db: None, greenwood: InstitutionContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     migrated: list[str] = []
-    monkeypatch.setattr(services, "migrate_institution", lambda tenant: migrated.append(tenant.context.slug))
+    monkeypatch.setattr(template, "migrate_schema", lambda context: migrated.append(context.slug))
     assert services.migrate_all() == []
     with institution(greenwood), connection.cursor() as cursor:
         cursor.execute("DELETE FROM django_migrations WHERE app = 'academics'")

@@ -110,4 +110,23 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.CreateModel(
+            name="SchemaTemplate",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=shared_apps.core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("schema_name", models.CharField(max_length=30, unique=True)),
+                ("dump", models.TextField(blank=True)),
+                ("fingerprint", models.CharField(blank=True, max_length=32)),
+            ],
+            options={
+                "default_permissions": (),
+            },
+        ),
     ]

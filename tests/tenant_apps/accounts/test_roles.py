@@ -317,7 +317,8 @@ def test_the_list_of_permissions_names_every_code(greenwood: InstitutionContext,
 def test_roles_of_another_institution_are_out_of_reach(
     greenwood: InstitutionContext, lumiere: InstitutionContext, principal: Asker
 ) -> None:
-    foreign = role_id(lumiere, "teacher")
+    with institution(lumiere):
+        foreign = str(Role.objects.create(code="coach", name="Coach").pk)
     assert principal.get(f"{ACCOUNTS}roles/{foreign}/").status_code == 404
     body = {"user": str(cast.of(greenwood).student.user_id), "role": foreign, "scope": "institution"}
     assert principal.post(ACCOUNTS + "user-roles/", body).status_code == 400

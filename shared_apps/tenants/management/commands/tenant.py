@@ -8,14 +8,16 @@ from shared_apps.core.errors import Problem
 from shared_apps.core.problems import as_problem
 from shared_apps.core.registry import NewInstitution
 from shared_apps.tenants.models import Tenant
-from shared_apps.tenants.services import change_state, create_institution, find_tenant, migrate_all
+from shared_apps.tenants.services import change_state, create_institution, find_tenant, migrate_all, unlike_the_template
 
 
 class Command(BaseCommand):
-    help = "Institutions: create, list, show, suspend, resume, migrate."
+    help = "Institutions: create, list, show, suspend, resume, migrate, check."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        verbs = parser.add_subparsers(dest="verb", required=True, metavar="create|list|show|suspend|resume|migrate")
+        verbs = parser.add_subparsers(
+            dest="verb", required=True, metavar="create|list|show|suspend|resume|migrate|check"
+        )
         create = verbs.add_parser("create", help="Make an institution with its own schema and host.")
         create.add_argument("slug", help="First label of its host: greenwood -> greenwood.<platform domain>.")
         create.add_argument("name")
@@ -33,6 +35,7 @@ class Command(BaseCommand):
         suspend.add_argument("--read-only", action="store_true", help="Keep serving reads.")
         resume = verbs.add_parser("resume", help="Serve a suspended or read-only institution again.")
         verbs.add_parser("migrate", help="Bring every institution's tables up to this release.")
+        verbs.add_parser("check", help="Compare every institution's schema with this release's template.")
         for named in (show, suspend, resume):
             named.add_argument("slug", help="Slug or host.")
 
@@ -89,6 +92,14 @@ class Command(BaseCommand):
         for tenant in migrated:
             self.stdout.write(f"{tenant.name}: migrated")
         self.stdout.write(f"{len(migrated)} institutions were behind.")
+
+    def _check(self, options: dict[str, Any]) -> None:
+        unlike = unlike_the_template()
+        for tenant in unlike:
+            self.stdout.write(f"{tenant.context.slug}: schema {tenant.schema_name} differs from the template")
+        if unlike:
+            raise CommandError(f"{len(unlike)} institutions differ; run `manage.py tenant migrate`, then check again.")
+        self.stdout.write("Every institution's schema equals the template.")
 
     def _suspend(self, options: dict[str, Any]) -> None:
         to = State.READ_ONLY if options["read_only"] else State.SUSPENDED
