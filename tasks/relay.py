@@ -24,7 +24,7 @@ from shared_apps.core.context import InstitutionContext, State, institution, pla
 from shared_apps.tenants import hosts
 from shared_apps.tenants.middleware import gate
 from shared_apps.tenants.models import Tenant
-from shared_apps.tenants.services import institutions_behind
+from shared_apps.tenants.migrating import institutions_behind
 from tenant_apps.eventlog import outbox
 from tenant_apps.eventlog.services import sweep_jobs
 

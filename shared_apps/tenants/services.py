@@ -9,8 +9,6 @@ from django.core.management import call_command
 from django.core.management.commands.migrate import Command as Migrate
 from django.core.validators import validate_email
 from django.db import IntegrityError, connection, transaction
-from django.db.migrations.loader import MigrationLoader
-from psycopg import sql
 
 from shared_apps.core import bus
 from shared_apps.core.context import Kind, State, institution, platform
@@ -19,7 +17,6 @@ from shared_apps.core.errors import Conflict, Invalid, NotFound
 from shared_apps.core.registry import NewInstitution, registry
 from shared_apps.core.roles import ensure_serving_role, grant_serving_role
 from shared_apps.tenants import template
-from shared_apps.tenants.fingerprint import fingerprints
 from shared_apps.tenants.models import Domain, SchemaTemplate, Tenant
 
 SLUG = re.compile(r"\A[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
@@ -109,6 +106,7 @@ def _make_schema(tenant: Tenant) -> None:
     if tenant.kind == Kind.OPERATOR:
         template.make_empty_schema(tenant.schema_name)
         template.migrate_schema(tenant.context)
+    Tenant.objects.filter(pk=tenant.pk).update(template_version=SchemaTemplate.objects.get().version)
 
 
 def migrate_platform() -> None:
@@ -120,55 +118,6 @@ def migrate_platform() -> None:
         call_command(Migrate(), interactive=False, verbosity=0, skip_checks=True)
         template.refresh_template()
     bus.tell("tenants", "")
-
-
-def migrate_all() -> list[Tenant]:
-    """Apply the tenant apps' migrations wherever some are missing. Returns the institutions that were behind."""
-    with platform(), owner_connection():
-        behind = institutions_behind()
-        for tenant in behind:
-            template.migrate_schema(tenant.context)
-    return behind
-
-
-def unlike_the_template() -> list[Tenant]:
-    """Institutions whose schema is not made of what this release's template is made of, or is gone."""
-    with platform():
-        expected = SchemaTemplate.objects.values_list("fingerprint", flat=True).first()
-        tenants = _with_schema()
-        found = fingerprints([tenant.schema_name for tenant in tenants])
-        return [tenant for tenant in tenants if found.get(tenant.schema_name) != expected]
-
-
-def _with_schema() -> list[Tenant]:
-    gone = (State.PROVISIONING, State.DELETED)
-    return list(Tenant.objects.exclude(state__in=gone).prefetch_related("domains"))
-
-
-def institutions_behind() -> list[Tenant]:
-    """Those that lack the newest migration of some app: one query over all their tables."""
-    with platform():
-        tenants = _with_schema()
-        return _lacking(tenants) if tenants else []
-
-
-def _lacking(tenants: list[Tenant]) -> list[Tenant]:
-    newest = set(MigrationLoader(None).graph.leaf_nodes())
-    applied: dict[str, set[tuple[str, str]]] = {tenant.schema_name: set() for tenant in tenants}
-    one = "SELECT {}, app, name FROM {}.django_migrations"
-    with connection.cursor() as cursor:
-        # One institution whose schema is damaged must not hide the others.
-        whole_ones = (
-            "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(name || '.django_migrations') IS NOT NULL"
-        )
-        cursor.execute(whole_ones, [list(applied)])
-        whole = [name for (name,) in cursor.fetchall()]
-        every = [sql.SQL(one).format(sql.Literal(schema), sql.Identifier(schema)) for schema in whole]
-        if every:
-            cursor.execute(sql.SQL(" UNION ALL ").join(every).as_string(connection.connection))
-            for schema, app, name in cursor.fetchall():
-                applied[schema].add((app, name))
-    return [tenant for tenant in tenants if not newest <= applied[tenant.schema_name]]
 
 
 def find_tenant(slug: str) -> Tenant:

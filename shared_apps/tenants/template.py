@@ -6,6 +6,7 @@ institution's by replacing that name. It carries the rows that migrations leave 
 records), and no person.
 """
 
+import hashlib
 import importlib.util
 import os
 import re
@@ -52,9 +53,9 @@ def refresh_template() -> bool:
             dump = _dump(template.schema_name)
             if template.dump == dump:
                 return False
-            template.dump = dump
+            template.dump, template.version = dump, hashlib.sha256(dump.encode()).hexdigest()
             (template.fingerprint,) = fingerprints([template.schema_name]).values()
-            template.save(update_fields=["dump", "fingerprint", "updated_at"])
+            template.save(update_fields=["dump", "version", "fingerprint", "updated_at"])
             return True
         finally:
             lock.execute("SELECT pg_advisory_unlock(%s)", [LOCK])

@@ -6,16 +6,14 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.hashers import make_password
-from django.db import connection
 
 from platform_config.demo import seed
 from platform_config.demo.people import Population
 from platform_config.demo.schools import GREENWOOD, LUMIERE, RHEINTAL, SCHOOLS, SchoolPlan
 from platform_config.demo.seed import PASSWORD, School, seed_school
-from shared_apps.core.context import InstitutionContext, institution, platform
+from shared_apps.core.context import institution, platform
 from shared_apps.core.permissions import Scope
 from shared_apps.core.registry import Viewer, registry
-from shared_apps.tenants import services, template
 from shared_apps.tenants.services import create_institution
 from tenant_apps.academics.models import Enrolment, Section
 from tenant_apps.accounts.models import User
@@ -123,18 +121,6 @@ def _check_what_a_demo_shows() -> None:
     assert User.objects.get(email="principal@rheintal.test").check_password(PASSWORD)
     assert Guardian.objects.filter(student_links__isnull=True).count() == 0
     assert StudentGuardian.objects.filter(custody="none", may_see_records=True).count() == 0
-
-
-def test_a_later_start_migrates_exactly_the_institutions_that_are_behind(
-    transactional_db: None, greenwood: InstitutionContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    migrated: list[str] = []
-    monkeypatch.setattr(template, "migrate_schema", lambda context: migrated.append(context.slug))
-    assert services.migrate_all() == []
-    with institution(greenwood), connection.cursor() as cursor:
-        cursor.execute("DELETE FROM django_migrations WHERE app = 'academics'")
-    services.migrate_all()
-    assert migrated == ["greenwood"]
 
 
 def test_production_knows_no_demo() -> None:

@@ -12,7 +12,7 @@ from django.test import Client
 from shared_apps.core.context import InstitutionContext, State, institution, platform
 from shared_apps.core.errors import Conflict, Invalid
 from shared_apps.core.registry import NewInstitution, registry
-from shared_apps.tenants import hosts, services
+from shared_apps.tenants import hosts, migrating, services
 from shared_apps.tenants.models import Domain, Tenant
 from tenant_apps.accounts.models import User
 
@@ -180,12 +180,12 @@ def test_there_is_one_tenant_of_operators(db: None, console: InstitutionContext)
 
 
 def test_nothing_is_behind_after_a_migration(db: None) -> None:
-    assert services.institutions_behind() == []
+    assert migrating.institutions_behind() == []
     with platform(), connection.cursor() as cursor:
         cursor.execute("SELECT schema_name FROM tenants_tenant WHERE name = 'Greenwood High'")
         schema = cursor.fetchone()[0]
         cursor.execute(f"DELETE FROM {schema}.django_migrations WHERE app = 'school'")
-    assert [tenant.name for tenant in services.institutions_behind()] == ["Greenwood High"]
+    assert [tenant.name for tenant in migrating.institutions_behind()] == ["Greenwood High"]
 
 
 def test_the_operators_tenant_cannot_be_suspended(db: None, console: InstitutionContext) -> None:

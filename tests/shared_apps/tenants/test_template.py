@@ -6,7 +6,7 @@ from django.db import connection
 from shared_apps.core.context import InstitutionContext, institution, platform
 from shared_apps.core.engine.base import owner_connection
 from shared_apps.core.registry import NewInstitution
-from shared_apps.tenants import services, template
+from shared_apps.tenants import migrating, services, template
 from shared_apps.tenants.fingerprint import fingerprints
 from shared_apps.tenants.models import SchemaTemplate
 from tenant_apps.accounts.models import Role, RolePermission, User
@@ -47,7 +47,7 @@ def test_a_schema_that_differs_in_one_part_has_another_fingerprint(
         cursor.execute(change)
     assert fingerprint_of(greenwood.schema_name) != the_template().fingerprint
     with platform():
-        assert [tenant.context.slug for tenant in services.unlike_the_template()] == ["greenwood"]
+        assert [tenant.context.slug for tenant in migrating.unlike_the_template()] == ["greenwood"]
 
 
 def test_the_template_carries_roles_and_permissions_and_no_person(transactional_db: None) -> None:

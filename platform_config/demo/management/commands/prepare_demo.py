@@ -3,7 +3,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from platform_config.demo.prepare import prepare
-from shared_apps.tenants.services import migrate_all, migrate_platform
+from shared_apps.tenants.migrating import migrate_institutions
+from shared_apps.tenants.services import migrate_platform
 
 
 class Command(BaseCommand):
@@ -12,7 +13,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         migrate_platform()
-        for tenant in migrate_all():
-            self.stdout.write(f"{tenant.name}: migrated")
+        outcome = migrate_institutions()
+        for slug in outcome.migrated:
+            self.stdout.write(f"{slug}: migrated")
+        for slug, error in outcome.failed:
+            self.stderr.write(f"{slug}: not migrated: {error}")
         for line in prepare():
             self.stdout.write(line)

@@ -7,8 +7,9 @@ from shared_apps.core.context import Kind, State
 from shared_apps.core.errors import Problem
 from shared_apps.core.problems import as_problem
 from shared_apps.core.registry import NewInstitution
+from shared_apps.tenants.migrating import migrate_institutions, unlike_the_template
 from shared_apps.tenants.models import Tenant
-from shared_apps.tenants.services import change_state, create_institution, find_tenant, migrate_all, unlike_the_template
+from shared_apps.tenants.services import change_state, create_institution, find_tenant
 
 
 class Command(BaseCommand):
@@ -34,7 +35,9 @@ class Command(BaseCommand):
         suspend.add_argument("--reason", required=True, help="Shown to operators.")
         suspend.add_argument("--read-only", action="store_true", help="Keep serving reads.")
         resume = verbs.add_parser("resume", help="Serve a suspended or read-only institution again.")
-        verbs.add_parser("migrate", help="Bring every institution's tables up to this release.")
+        migrate = verbs.add_parser("migrate", help="Bring every institution's tables up to this release.")
+        migrate.add_argument("--parallel", type=int, default=2, help="Institutions at a time (2).")
+        migrate.add_argument("--canaries", type=int, default=1, help="Go first and alone; a failure there stops (1).")
         verbs.add_parser("check", help="Compare every institution's schema with this release's template.")
         for named in (show, suspend, resume):
             named.add_argument("slug", help="Slug or host.")
@@ -88,10 +91,18 @@ class Command(BaseCommand):
             self.stdout.write(f"{name:8} {value}")
 
     def _migrate(self, options: dict[str, Any]) -> None:
-        migrated = migrate_all()
-        for tenant in migrated:
-            self.stdout.write(f"{tenant.name}: migrated")
-        self.stdout.write(f"{len(migrated)} institutions were behind.")
+        def tell(done: int, of: int, seconds: float) -> None:
+            if done == of or done % 50 == 0:
+                left = seconds / done * (of - done)
+                self.stdout.write(f"{done} of {of}, {done / seconds:.0f} a second, {left:.0f} s left")
+
+        outcome = migrate_institutions(parallel=options["parallel"], canaries=options["canaries"], tell=tell)
+        for slug, error in outcome.failed:
+            self.stderr.write(f"{slug}: {error}")
+        if outcome.failed:
+            rest = "Nobody else was touched." if outcome.stopped else "The others are up to date."
+            raise CommandError(f"{len(outcome.failed)} institutions failed and are as they were. {rest}")
+        self.stdout.write(f"{len(outcome.migrated)} institutions were behind.")
 
     def _check(self, options: dict[str, Any]) -> None:
         unlike = unlike_the_template()
