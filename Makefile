@@ -20,7 +20,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-reset test lint lint-style lint-floors lint-types lint-django bench lock clean
+.PHONY: help demo demo-reset test lint lint-style lint-floors lint-types lint-django bench bench-tenancy lock clean
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -59,6 +59,9 @@ lint-django: $(VENV)/.dev
 
 bench: $(VENV)/.dev  ## Speed against a stock peer in the same run
 	@exec $(PY) -m tests.bench
+
+bench-tenancy: $(VENV)/.dev  ## A thousand institutions made, migrated and served (about ten minutes)
+	@exec $(PY) -m tests.bench.tenancy
 
 lock: $(VENV)/.dev  ## Compile requirements/*.in to pinned, hashed requirements/*.txt
 	$(PIP_COMPILE) --output-file requirements/base.txt requirements/base.in

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import structlog
 from django.apps import apps
@@ -36,6 +37,7 @@ LOCK = 7205  # of advisory locks: one migrator of the institutions at a time
 # A statement that waits for a lock makes everybody after it wait: it gives up, and the institution is tried again.
 TIMEOUTS = "SET LOCAL lock_timeout = '3s'; SET LOCAL statement_timeout = '5min';"
 ATTEMPTS = 3
+BATCH = 100
 log = structlog.get_logger(__name__)
 
 
@@ -58,7 +60,7 @@ class Outcome:
 
 
 Tell = Callable[[int, int, float], None]
-"""Called after each institution with how many are done, of how many, and the seconds since the start."""
+"""Called after each batch with how many institutions are done, of how many, and the seconds since the start."""
 
 
 def migrate_institutions(*, parallel: int = 2, canaries: int = 1, tell: Tell | None = None) -> Outcome:
@@ -70,37 +72,32 @@ def migrate_institutions(*, parallel: int = 2, canaries: int = 1, tell: Tell | N
     """
     outcome, began = Outcome(), time.monotonic()
     with platform(), owner_connection(), _alone():
-        current = SchemaTemplate.objects.values_list("version", "fingerprint").first()
-        if current is None:
+        aim = SchemaTemplate.objects.exclude(dump="").first()
+        if aim is None:
             raise template.TemplateError("There is no template yet; run `manage.py migrate_platform`.")
         applied = _applied(_with_schema())
-        behind = _behind(applied, current[0])
+        behind = _behind(applied, aim.rows)
         replays = {state: _replay(tenants[0]) for state, tenants in _by_state(behind, applied).items()}
-
-        def one(tenant: Tenant) -> str:
-            return _bring_up(tenant, replays[applied[tenant]], version=current[0], fingerprint=current[1])
-
-        def note(tenant: Tenant, error: str) -> None:
-            slug = tenant.context.slug
-            outcome.failed.append((slug, error)) if error else outcome.migrated.append(slug)
+        for batch in _batches(behind, canaries):
+            todo = [(tenant, replays[applied[tenant]]) for tenant in batch]
+            errors = _bring_up(todo, aim, parallel)
+            for tenant in batch:
+                slug, error = tenant.context.slug, errors.get(tenant.pk)
+                outcome.failed.append((slug, error)) if error else outcome.migrated.append(slug)
+            done = len(outcome.failed) + len(outcome.migrated)
             if tell is not None:
-                tell(len(outcome.failed) + len(outcome.migrated), len(behind), time.monotonic() - began)
-
-        for tenant in behind[:canaries]:
-            note(tenant, one(tenant))
-        if outcome.failed:
-            outcome.stopped = len(behind) > canaries
-        else:
-            for tenant, error in _in_parallel(one, behind[canaries:], parallel):
-                note(tenant, error)
+                tell(done, len(behind), time.monotonic() - began)
+            if done == canaries and outcome.failed:
+                outcome.stopped = done < len(behind)
+                break
     return outcome
 
 
 def institutions_behind() -> list[Tenant]:
     """Those that lack a migration, or whose permissions and roles are an earlier release's."""
     with platform():
-        version = SchemaTemplate.objects.values_list("version", flat=True).first()
-        return _behind(_applied(_with_schema()), version or "")
+        rows = SchemaTemplate.objects.values_list("rows", flat=True).first()
+        return _behind(_applied(_with_schema()), rows or "")
 
 
 def unlike_the_template() -> list[Tenant]:
@@ -117,9 +114,16 @@ def _with_schema() -> list[Tenant]:
     return list(Tenant.objects.exclude(state__in=gone).prefetch_related("domains").order_by("created_at", "id"))
 
 
-def _behind(applied: dict[Tenant, frozenset[Key]], version: str) -> list[Tenant]:
+def _behind(applied: dict[Tenant, frozenset[Key]], rows: str) -> list[Tenant]:
     newest = set(MigrationLoader(None).graph.leaf_nodes())
-    return [tenant for tenant, done in applied.items() if not newest <= done or tenant.template_version != version]
+    return [tenant for tenant, done in applied.items() if not newest <= done or tenant.template_rows != rows]
+
+
+def _batches(tenants: list[Tenant], canaries: int) -> Iterator[list[Tenant]]:
+    if canaries and tenants:
+        yield tenants[:canaries]
+    for start in range(canaries, len(tenants), BATCH):
+        yield tenants[start : start + BATCH]
 
 
 def _applied(tenants: list[Tenant]) -> dict[Tenant, frozenset[Key]]:
@@ -172,37 +176,61 @@ def _is_sql(migration: Migration) -> bool:
 def _is_plain(operation: Operation) -> bool:
     if isinstance(operation, SeparateDatabaseAndState):
         return all(map(_is_plain, operation.database_operations))
-    return bool(operation.reduces_to_sql) and bool(operation.atomic is not False)
+    return bool(operation.reduces_to_sql)
 
 
-def _bring_up(tenant: Tenant, replay: Replay, *, version: str, fingerprint: str) -> str:
-    """Apply what one institution lacks, on the owner's connection. The error, empty when it went well."""
-    error = ""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            if replay.statements is None:
-                template.migrate_schema(tenant.context)
-            else:
-                _apply(tenant.context, replay)
-            error = "" if fingerprints([tenant.schema_name]).get(tenant.schema_name) == fingerprint else UNLIKE
-            break
-        except Exception as refused:  # noqa: BLE001 - one institution's trouble is recorded, and not the others'
-            error = str(refused).strip() or type(refused).__name__
-            log.warning("migration_failed", institution=tenant.context.slug, attempt=attempt, error=error)
-            if not isinstance(refused, OperationalError):  # a lock that was not given may be given the next time
-                break
-    done = {"migration_error": error[:2000]} | ({} if error else {"template_version": version})
-    Tenant.objects.filter(pk=tenant.pk).update(**done)
-    if not error:
-        bus.tell("tenants", str(tenant.pk))
-    return error
+def _bring_up(todo: list[tuple[Tenant, Replay]], aim: SchemaTemplate, parallel: int) -> dict[UUID, str]:
+    """Apply what a batch of institutions lacks, then compare them with the template, a query for each thread. The
+    errors, by institution."""
+
+    def share(number: int) -> dict[UUID, str]:
+        """Every parallel-th institution, on one owner's connection."""
+        with platform(), owner_connection():
+            mine = todo[number::parallel]
+            done = {t.pk: _attempt(t, replay, with_rows=t.template_rows != aim.rows) for t, replay in mine}
+            whole = [tenant for tenant, _ in mine if not done[tenant.pk]]
+            # A new table gets its triggers with the rows that follow migrations.
+            unlike = _unlike(whole, aim)
+            done |= {tenant.pk: _attempt(tenant, Replay((), ""), with_rows=True) for tenant in unlike}
+            return done | {t.pk: UNLIKE for t in _unlike(unlike, aim) if not done[t.pk]}
+
+    with ThreadPoolExecutor(parallel, thread_name_prefix="lyceum-migrate") as pool:
+        errors = {key: error for done in pool.map(share, range(parallel)) for key, error in done.items() if error}
+    good = [tenant.pk for tenant, _ in todo if tenant.pk not in errors]
+    Tenant.objects.filter(pk__in=good).update(template_rows=aim.rows, migration_error="")
+    for key, error in errors.items():
+        Tenant.objects.filter(pk=key).update(migration_error=error[:2000])
+    bus.tell("tenants", "")
+    return errors
 
 
 UNLIKE = "Migrated, but the schema differs from the template: something in it was made or changed by hand."
 
 
-def _apply(context: InstitutionContext, replay: Replay) -> None:
-    """The statements, their records and the rows that follow migrations: one transaction."""
+def _unlike(tenants: list[Tenant], aim: SchemaTemplate) -> list[Tenant]:
+    found = fingerprints([tenant.schema_name for tenant in tenants]) if tenants else {}
+    return [tenant for tenant in tenants if found.get(tenant.schema_name) != aim.fingerprint]
+
+
+def _attempt(tenant: Tenant, replay: Replay, *, with_rows: bool) -> str:
+    """Apply what one institution lacks. The error, empty when it went well; then nothing of it was kept."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            if replay.statements is None:
+                template.migrate_schema(tenant.context)
+            else:
+                _apply(tenant.context, replay, with_rows=with_rows)
+            return ""
+        except Exception as refused:  # noqa: BLE001 - one institution's trouble is recorded, and not the others'
+            error = str(refused).strip() or type(refused).__name__
+            log.warning("migration_failed", institution=tenant.context.slug, attempt=attempt, error=error)
+            if not isinstance(refused, OperationalError):  # a lock that was not given may be given the next time
+                break
+    return error
+
+
+def _apply(context: InstitutionContext, replay: Replay, *, with_rows: bool) -> None:
+    """The statements, their records and, where asked, the rows that follow migrations: one transaction."""
     records = sql.SQL(", ").join(
         sql.SQL("({}, {}, now())").format(sql.Literal(app), sql.Literal(name)) for app, name in replay.missing
     )
@@ -211,18 +239,8 @@ def _apply(context: InstitutionContext, replay: Replay) -> None:
         if replay.missing:
             insert = sql.SQL("INSERT INTO django_migrations (app, name, applied) VALUES {}").format(records)
             cursor.execute(f"{replay.statements}\n{insert.as_string(connection.connection)}")
-        emit_post_migrate_signal(verbosity=0, interactive=False, db="default", apps=apps, plan=[])
-
-
-def _in_parallel(work: Callable[[Tenant], str], tenants: list[Tenant], threads: int) -> Iterator[tuple[Tenant, str]]:
-    """`work` over the institutions, each thread on an owner's connection of its own."""
-
-    def on_own_connection(tenant: Tenant) -> tuple[Tenant, str]:
-        with platform(), owner_connection():
-            return tenant, work(tenant)
-
-    with ThreadPoolExecutor(max(1, threads), thread_name_prefix="lyceum-migrate") as pool:
-        yield from pool.map(on_own_connection, tenants)
+        if with_rows:
+            emit_post_migrate_signal(verbosity=0, interactive=False, db="default", apps=apps, plan=[])
 
 
 @contextmanager

@@ -30,8 +30,8 @@ class Tenant(TenantMixin, Record):
     plan = models.SlugField(max_length=50, blank=True)
     state_reason = models.CharField(max_length=300, blank=True)
     state_changed_at = models.DateTimeField(auto_now_add=True)
-    # The template that the schema was last made equal to, and why the last migration was not applied.
-    template_version = models.CharField(max_length=64, blank=True, editable=False)
+    # Which of the template's rows (permissions, roles) it has, and why the last migration was not applied.
+    template_rows = models.CharField(max_length=64, blank=True, editable=False)
     migration_error = models.TextField(blank=True, editable=False)
 
     class Meta:
@@ -84,7 +84,7 @@ class SchemaTemplate(Record):
 
     schema_name = models.CharField(max_length=30, unique=True)
     dump = models.TextField(blank=True)
-    version = models.CharField(max_length=64, blank=True)
+    rows = models.CharField(max_length=64, blank=True)
     fingerprint = models.CharField(max_length=32, blank=True)
 
     class Meta:

@@ -106,7 +106,7 @@ def _make_schema(tenant: Tenant) -> None:
     if tenant.kind == Kind.OPERATOR:
         template.make_empty_schema(tenant.schema_name)
         template.migrate_schema(tenant.context)
-    Tenant.objects.filter(pk=tenant.pk).update(template_version=SchemaTemplate.objects.get().version)
+    Tenant.objects.filter(pk=tenant.pk).update(template_rows=SchemaTemplate.objects.get().rows)
 
 
 def migrate_platform() -> None:

@@ -37,7 +37,7 @@ def ours(database_url: str, redis_url: str, directory: Path) -> Peer:
     run_python("-m", "tests.bench.ours", environment=variables)
     return Peer(
         name="ours",
-        command=_web_command(),
+        command=web_command(),
         host=f"{SLUG}.localhost",
         token_path="/api/v1/auth/token/",
         credentials={"email": PRINCIPAL, "password": PASSWORD},
@@ -46,7 +46,7 @@ def ours(database_url: str, redis_url: str, directory: Path) -> Peer:
     )
 
 
-def _web_command() -> str:
+def web_command() -> str:
     """The command of `web` in the Procfile: the bench measures what is deployed."""
     for line in (ROOT / "Procfile").read_text().splitlines():
         process, _, command = line.partition(":")

@@ -107,8 +107,8 @@ def run_python(*arguments: str, environment: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def serving(peer: Peer, logs: Path) -> Iterator[Running]:
-    """Starts the peer's server on a free port, signs in, and stops the server with all its processes afterwards."""
+def serving(peer: Peer, logs: Path, *, sign_in: bool = True) -> Iterator[Running]:
+    """Starts the peer's server on a free port, signs in when asked to, and stops it afterwards."""
     port = _free_port()
     log = logs / f"{peer.name}.log"
     with log.open("wb") as output:
@@ -124,7 +124,8 @@ def serving(peer: Peer, logs: Path) -> Iterator[Running]:
         running = Running(peer, port, process.pid)
         try:
             _await_port(port, process)
-            running.sign_in()
+            if sign_in:
+                running.sign_in()
         except RuntimeError as error:
             error.add_note(f"The end of its log:\n{log.read_text(errors='replace')[-3_000:]}")
             raise

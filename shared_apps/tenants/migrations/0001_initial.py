@@ -67,7 +67,7 @@ class Migration(migrations.Migration):
                 ("plan", models.SlugField(blank=True)),
                 ("state_reason", models.CharField(blank=True, max_length=300)),
                 ("state_changed_at", models.DateTimeField(auto_now_add=True)),
-                ("template_version", models.CharField(blank=True, editable=False, max_length=64)),
+                ("template_rows", models.CharField(blank=True, editable=False, max_length=64)),
                 ("migration_error", models.TextField(blank=True, editable=False)),
             ],
             options={
@@ -125,7 +125,7 @@ class Migration(migrations.Migration):
                 ("updated_at", models.DateTimeField(auto_now=True)),
                 ("schema_name", models.CharField(max_length=30, unique=True)),
                 ("dump", models.TextField(blank=True)),
-                ("version", models.CharField(blank=True, max_length=64)),
+                ("rows", models.CharField(blank=True, max_length=64)),
                 ("fingerprint", models.CharField(blank=True, max_length=32)),
             ],
             options={
