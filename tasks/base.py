@@ -13,6 +13,8 @@ import structlog
 from celery import Task
 from django.core.signing import BadSignature, Signer
 
+from shared_apps.core.actors import acting
+from shared_apps.core.actors import task as task_actor
 from shared_apps.core.context import InstitutionContext, NoTenant, current, institution, platform
 from shared_apps.tenants import hosts
 from shared_apps.tenants.middleware import gate
@@ -75,7 +77,7 @@ class TenantTask(Task):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.request.called_directly:
             return self.run(*args, **kwargs)
-        with self._place():
+        with self._place(), acting(task_actor(self.name)):
             return self.run(*args, **kwargs)
 
     @contextmanager

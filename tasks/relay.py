@@ -20,11 +20,12 @@ from django.utils import timezone
 from psycopg import sql
 
 from shared_apps.core import vitals
+from shared_apps.core.actors import acting, task
 from shared_apps.core.context import InstitutionContext, State, institution, platform
 from shared_apps.tenants import hosts
 from shared_apps.tenants.middleware import gate
-from shared_apps.tenants.models import Tenant
 from shared_apps.tenants.migrating import institutions_behind
+from shared_apps.tenants.models import Tenant
 from tenant_apps.eventlog import outbox
 from tenant_apps.eventlog.services import sweep_jobs
 
@@ -103,7 +104,7 @@ def carry_out_some() -> bool:
 def visit(place: InstitutionContext, work: Callable[[], T]) -> T | None:
     """Do the work inside the institution. Its trouble is logged and stops no other institution's."""
     try:
-        with institution(place):
+        with institution(place), acting(task("relay")):
             return work()
     except Exception as error:
         log.error("relay_visit_failed", institution=place.slug, exc_info=error)

@@ -7,6 +7,7 @@ import pytest
 from django.db import connections, transaction
 
 from shared_apps.core import bus
+from shared_apps.core.actors import acting, command
 from shared_apps.core.context import InstitutionContext, institution, platform
 from tests import servers
 
@@ -31,7 +32,7 @@ def _django_db_helper(request: pytest.FixtureRequest, django_db_setup: None, dja
     """
     mark = request.node.get_closest_marker("django_db")
     commits = "transactional_db" in request.fixturenames or bool(mark and mark.kwargs.get("transaction"))
-    with django_db_blocker.unblock():
+    with django_db_blocker.unblock(), acting(command("test")):
         if commits:
             yield
             connections.close_all()

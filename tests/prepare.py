@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import django
 from django.conf import settings
 
+from shared_apps.core.actors import acting, command
 from shared_apps.core.context import Kind, institution, platform
 from shared_apps.core.registry import NewInstitution
 
@@ -20,7 +21,7 @@ INSTITUTIONS = (
 
 
 def main() -> None:
-    with platform():
+    with platform(), acting(command("prepare")):
         django.setup()
         from shared_apps.tenants.services import create_institution, migrate_platform
         from tests import cast

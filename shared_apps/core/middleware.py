@@ -9,9 +9,11 @@ from secrets import token_hex
 import structlog
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
+from django.urls import is_valid_path
 
 from shared_apps.core import health
-from shared_apps.core.api.admission import is_trusted_proxy, rate_headers
+from shared_apps.core.actors import acting, visitor
+from shared_apps.core.api.admission import client_address, is_trusted_proxy, rate_headers
 from shared_apps.core.context import InstitutionContext
 from shared_apps.core.errors import InternalError, Invalid, NotFound, Unavailable, problem_response
 from shared_apps.core.problems import as_problem
@@ -22,6 +24,7 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; "
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+MOST_PATH = 300
 HSTS_SECONDS = 365 * 86400
 HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
@@ -50,7 +53,9 @@ class RequestMiddleware:
         elif "\x00" in path:
             response = problem_response(Invalid("The address holds a NUL character."), request.request_id)
         else:
-            response = self.get_response(request)
+            whom = f"{request.method} {path}"
+            with acting(visitor(name=whom, request_id=request.request_id, address=client_address(request))):
+                response = self.get_response(request)
         headers = response.headers
         for name, value in HEADERS:
             if name not in headers:
@@ -64,7 +69,8 @@ class RequestMiddleware:
                 headers[name] = value
         if "Cache-Control" not in headers:
             headers["Cache-Control"] = "no-store"
-        if not response.streaming and "Content-Length" not in headers:
+        # An answer without a body says nothing of its length: 304 would name that of another (RFC 9110, 8.6).
+        if not response.streaming and "Content-Length" not in headers and response.status_code not in (204, 304):
             headers["Content-Length"] = str(len(response.content))
         place = getattr(request, "institution", None)
         log.info(
@@ -97,8 +103,13 @@ def _answer_to(error: BaseException | None, request: HttpRequest) -> HttpRespons
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """handler404 of every urlconf."""
-    return problem_response(NotFound("There is nothing at this address."), getattr(request, "request_id", ""))
+    """handler404 of every urlconf. A missing slash is named, not redirected: a POST would lose its body."""
+    problem = NotFound("There is nothing at this address.")
+    if not request.path_info.endswith("/") and is_valid_path(
+        f"{request.path_info}/", getattr(request, "urlconf", None)
+    ):
+        problem = NotFound(f"The address ends with a slash: {request.path[:MOST_PATH]}/", code="missing_slash")
+    return problem_response(problem, getattr(request, "request_id", ""))
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -25,6 +25,7 @@ from django.db.migrations.operations.base import Operation
 from psycopg import sql
 
 from shared_apps.core import bus
+from shared_apps.core.actors import acting, platform_work
 from shared_apps.core.context import InstitutionContext, State, institution, platform
 from shared_apps.core.engine.base import owner_connection
 from shared_apps.tenants import template
@@ -234,7 +235,8 @@ def _apply(context: InstitutionContext, replay: Replay, *, with_rows: bool) -> N
     records = sql.SQL(", ").join(
         sql.SQL("({}, {}, now())").format(sql.Literal(app), sql.Literal(name)) for app, name in replay.missing
     )
-    with institution(context), transaction.atomic(), connection.cursor() as cursor:
+    by = acting(platform_work("migration"))
+    with institution(context), by, transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(TIMEOUTS)
         if replay.missing:
             insert = sql.SQL("INSERT INTO django_migrations (app, name, applied) VALUES {}").format(records)

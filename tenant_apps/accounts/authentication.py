@@ -21,6 +21,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from shared_apps.core import bus
+from shared_apps.core.actors import identified
 from shared_apps.core.api.admission import admit, demand, place_key
 from shared_apps.core.context import InstitutionContext, current, current_institution
 from shared_apps.core.errors import Unauthenticated, Unavailable
@@ -70,6 +71,7 @@ def authenticate(request: HttpRequest) -> Principal | None:
     principal = _remembered(context.id, claims, admission.epochs)
     if by_cookie and request.method not in SAFE:
         demand_csrf(request, principal.session_id)
+    identified(user_id=principal.user_id, name=principal.email)
     return principal
 
 

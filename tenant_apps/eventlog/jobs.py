@@ -18,6 +18,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from shared_apps.core.actors import Actor, ActorKind, acting
 from shared_apps.core.problems import as_problem
 from tenant_apps.eventlog import frames
 from tenant_apps.eventlog.models import Job
@@ -171,7 +172,8 @@ def run(job_id: UUID) -> None:
                 return
             job = Job.objects.get(pk=job_id)
             structlog.contextvars.bind_contextvars(job=str(job_id), kind=job.kind)
-            _run_body(job, beside)
+            with acting(Actor(ActorKind.TASK, job.kind, user_id=job.requested_by_id)):
+                _run_body(job, beside)
     finally:
         structlog.contextvars.unbind_contextvars("job", "kind")
         beside.close()

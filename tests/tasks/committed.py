@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 
 from shared_apps.core import bus
+from shared_apps.core.actors import acting, command
 from shared_apps.core.context import InstitutionContext, State, institution, platform
 from tenant_apps.accounts.models import RefreshToken, Role, Session
 from tenant_apps.communication.models import Notification
@@ -23,7 +24,7 @@ def committed(
     django_db_setup: None, django_db_blocker: Any, greenwood: InstitutionContext, lumiere: InstitutionContext
 ) -> Iterator[None]:
     """Commits are real, and gone after the test."""
-    with django_db_blocker.unblock():
+    with django_db_blocker.unblock(), acting(command("test")):
         yield
         sweep(greenwood, lumiere)
 

@@ -2,21 +2,29 @@
 
 Why not the stock engine (measured, see docs/adr/0002): it keeps the tenant on the connection, so it stays on the last
 one after the response, an event loop reads "public", and every cursor sends `SET search_path`.
+
+It also tells PostgreSQL who acts (`core.actors`), once in each transaction, by the same message that begins it.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
-from django.db import connections
+from django.db import OperationalError, connections, transaction
 from django.db.backends.postgresql.features import DatabaseFeatures as StockFeatures
 from django.db.backends.postgresql.operations import DatabaseOperations as StockOperations
 from django_tenants.postgresql_backend.base import DatabaseWrapper as StockWrapper
+from psycopg.pq import ExecStatus, TransactionStatus
 
+from shared_apps.core.actors import Actor, actor
 from shared_apps.core.context import InstitutionContext, NoTenant, WrongContext, current
 
+# What begins a statement that may change rows; one in a WITH is found by its verb further on.
+WRITES = re.compile(
+    r"\s*(?:INSERT|UPDATE|DELETE|MERGE|COPY|TRUNCATE|WITH\b.*\b(?:INSERT|UPDATE|DELETE|MERGE))\b", re.I | re.S
+)
 PLAIN_NAME = re.compile(r"\A[a-z][a-z0-9_]{0,54}\Z")
 
 
@@ -40,7 +48,10 @@ class DatabaseWrapper(StockWrapper):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._connecting = False
+        self._told: Actor | None = None
+        self._citus = False
         super().__init__(*args, **kwargs)
+        self.execute_wrappers.append(self._write_in_transaction)
 
     @property
     def schema_name(self) -> str:
@@ -75,31 +86,81 @@ class DatabaseWrapper(StockWrapper):
 
     def connect(self) -> None:
         """Set-up statements of a new connection need no context: makemigrations, beat and pytest open some early."""
-        self._connecting = True
+        self._connecting, self._told = True, None
         try:
             super().connect()
+            found = self.connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'citus'").fetchone()
+            self._citus = found is not None
         finally:
             self._connecting = False
 
+    def _set_autocommit(self, autocommit: bool) -> None:
+        self._told = None
+        super()._set_autocommit(autocommit)
+
+    def _commit(self) -> None:
+        self._told = None
+        super()._commit()
+
+    def _rollback(self) -> None:
+        self._told = None
+        super()._rollback()
+
+    def _savepoint_rollback(self, sid: str) -> None:
+        """What was told since the savepoint is forgotten by the server."""
+        self._told = None
+        super()._savepoint_rollback(sid)
+
     def _handle_search_path(self, cursor: Any = None) -> None:
+        """Called for every cursor: tells the server where it stands and, in a transaction, who acts."""
         if self._connecting:
             return
         schema = self.schema_name
         if not PLAIN_NAME.match(schema):
             raise WrongContext(f"{schema!r} is not a schema name of this platform.")
-        path = f"{schema}, public" if isinstance(current(), InstitutionContext) else schema
+        info = self.connection.info
+        status = info.transaction_status
+        if status == TransactionStatus.INERROR:  # only a rollback can follow, let it through
+            return
+        inside = isinstance(current(), InstitutionContext)
+        path = f"{schema}, public" if inside else schema
+        statements = []
         # PostgreSQL 18 reports search_path to its client after SET, rollback and RESET alike, so the comparison is
         # right across savepoints and pooled connections. Older servers report nothing: there it is sent each time.
-        if self.connection.info.parameter_status("search_path") == path:
-            return
-        if self.connection.info.transaction_status == 3:  # INERROR: only a rollback can follow, let it through
-            return
-        self._send_search_path(path)
+        if info.parameter_status("search_path") != path:
+            statements.append(f"SET search_path = {path}")
+        who = actor()
+        if inside and who is not None and who is not self._told and not self.connection.autocommit:
+            statements += self.session_variables({"lyceum.actor": who.announced})
+            self._told = who
+        if statements:
+            self._send(statements, begin=status == TransactionStatus.IDLE and not self.connection.autocommit)
 
-    def _send_search_path(self, path: str) -> None:
-        """On psycopg's own cursor: it is the connection's housekeeping, not one of the caller's queries."""
-        with self.wrap_database_errors, self.connection.cursor() as cursor:
-            cursor.execute(f"SET search_path = {path}")
+    def session_variables(self, values: Mapping[str, str]) -> list[str]:
+        """Statements that set variables for the rest of the transaction, on Citus' workers too (SCALE 6).
+
+        Values are text without quotes and backslashes outside of JSON's own escapes.
+        """
+        spread = ["SET LOCAL citus.propagate_set_commands = 'local'"] if self._citus else []
+        return spread + [f"SET LOCAL {name} = '{value}'" for name, value in values.items()]
+
+    def _send(self, statements: list[str], *, begin: bool) -> None:
+        """In one message, outside of Django's cursors: it is the connection's housekeeping, not one of the caller's
+        queries. A transaction that psycopg would begin before its first statement begins with the same message."""
+        text = "; ".join(["BEGIN", *statements] if begin else statements)
+        with self.wrap_database_errors:
+            result = self.connection.pgconn.exec_(text.encode())
+        if result.status != ExecStatus.COMMAND_OK:
+            self._told = None
+            raise OperationalError(result.get_error_message())
+
+    def _write_in_transaction(self, execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
+        """A statement that writes outside of any transaction gets one of its own, in which it is told who acts."""
+        if self.in_atomic_block or not WRITES.match(str(sql)) or not isinstance(current(), InstitutionContext):
+            return execute(sql, params, many, context)
+        with transaction.atomic(using=self.alias):
+            self._handle_search_path()
+            return execute(sql, params, many, context)
 
 
 @contextmanager

@@ -124,8 +124,13 @@ def test_the_search_path_is_sent_once_and_not_for_every_cursor(
 ) -> None:
     """Servers before PostgreSQL 18 do not report what it is, so there it goes along each time."""
     sent: list[str] = []
-    send = DatabaseWrapper._send_search_path
-    monkeypatch.setattr(DatabaseWrapper, "_send_search_path", lambda self, path: (sent.append(path), send(self, path)))
+    send = DatabaseWrapper._send
+
+    def note(self: DatabaseWrapper, statements: list[str], *, begin: bool) -> None:
+        sent.extend(one for one in statements if "search_path" in one)
+        send(self, statements, begin=begin)
+
+    monkeypatch.setattr(DatabaseWrapper, "_send", note)
     with institution(greenwood):
         for _ in range(3):
             schema_now()
