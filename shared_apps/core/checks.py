@@ -12,6 +12,7 @@ from django.db.models import Model
 from django.urls import URLResolver, get_resolver
 
 from shared_apps.core.api import ANYONE, REGISTERED, Own, PlatformView, ResourceViewSet
+from shared_apps.core.api.including import resource_of
 from shared_apps.core.api.permissions import Declared, Open
 from shared_apps.core.api.served import resources
 from shared_apps.core.permissions import PermissionCatalogue
@@ -124,6 +125,11 @@ def resources_can_do_what_they_declare(app_configs: Any, **kwargs: Any) -> list[
         ordered = {n.lstrip("-") for n in (*resource.ordering, *resource.orderable)}
         for column in sorted(ordered - set(resource.all_fields)):
             errors.append(Error(f"{name}: ordering by {column} needs the column to be shown.", id="lyceum.E009"))
+        for relation in resource.includes:
+            target = model._meta.get_field(relation).related_model if relation in resource.all_fields else None
+            if target is None or resource_of(target) is None:
+                text = f"{name}: {relation} is no shown relation to a kind of record that has an address."
+                errors.append(Error(text, id="lyceum.E011"))
         narrowing = [resource.scopes.path] if isinstance(resource.scopes, Own) else [path for _, path in scopes]
         for path in (*resource.filters, *resource.search, *(path for path in narrowing if path is not REGISTERED)):
             wrong = _wrong_path(model, str(path))

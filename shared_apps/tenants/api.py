@@ -22,7 +22,6 @@ from shared_apps.core.api.querystring import (
     bad,
     pairs,
     parse_key,
-    refuse_unknown,
 )
 from shared_apps.core.context import State, platform
 from shared_apps.core.errors import NotFound
@@ -102,6 +101,7 @@ class InstitutionsView(PlatformView):
 
     permission = TenantsPermission.INSTITUTION.code("view")
     permission_by_method = {"POST": TenantsPermission.INSTITUTION.code("add")}
+    parameters = ("page", "page_size")
 
     @described(
         "List institutions",
@@ -142,7 +142,6 @@ class InstitutionsView(PlatformView):
 
     def _window(self, query: str) -> tuple[int, int]:
         given = pairs(query)
-        refuse_unknown(given, ("page", "page_size"))
         found = {"page": 1, "page_size": PAGE_SIZE}
         for name, text in given:
             most = MOST_PAGES if name == "page" else MOST_PAGE_SIZE

@@ -38,6 +38,7 @@ class CourseViewSet(ResourceViewSet):
     permission = AcademicsPermission.COURSE
     scopes = EVERYONE
     fields = ("subject", "grade_level", "academic_year", "code", "title", "sourced_id")
+    includes = ("subject", "grade_level", "academic_year")
     filters = {"subject": EXACT, "grade_level": EXACT, "academic_year": EXACT, "code": EXACT, "sourced_id": EXACT}
     search = ("code", "title")
     ordering = ("title",)
@@ -51,6 +52,7 @@ class SectionViewSet(ResourceViewSet):
     permission = AcademicsPermission.SECTION
     scopes = {**BY_SECTION, Scope.CAMPUS: "campus"}
     fields = ("course", "campus", "room", "kind", "code", "title", "sourced_id")
+    includes = ("course", "campus", "room")
     filters = {
         "course": EXACT,
         "campus": EXACT,
@@ -72,6 +74,7 @@ class SectionTermViewSet(ResourceViewSet):
     permission = AcademicsPermission.SECTION_TERM
     scopes = BY_SECTION
     fields = ("section", "term")
+    includes = ("section", "term")
     filters = {"section": EXACT, "term": EXACT}
 
 
@@ -82,6 +85,7 @@ class SectionTeacherViewSet(ResourceViewSet):
     permission = AcademicsPermission.SECTION_TEACHER
     scopes = BY_SECTION
     fields = ("section", "staff", "role", "starts_on", "ends_on", "sourced_id")
+    includes = ("section", "staff")
     filters = {"section": EXACT, "staff": EXACT, "role": EXACT, "starts_on": RANGE, "ends_on": RANGE}
     ordering = ("starts_on",)
     orderable = ("starts_on", "ends_on", "created_at")
@@ -99,6 +103,7 @@ class EnrolmentViewSet(ResourceViewSet):
     permission = AcademicsPermission.ENROLMENT
     scopes = {**BY_SECTION, Scope.SELF: "student__user"}
     fields = ("student", "section", "starts_on", "ends_on", "sourced_id")
+    includes = ("student", "section")
     filters = {"student": EXACT, "section": EXACT, "starts_on": RANGE, "ends_on": RANGE, "sourced_id": EXACT}
     ordering = ("starts_on",)
     orderable = ("starts_on", "ends_on", "created_at")

@@ -108,6 +108,7 @@ class RoomViewSet(ResourceViewSet):
     permission = SchoolPermission.ROOM
     scopes = EVERYONE
     fields = ("campus", "name", "capacity")
+    includes = ("campus",)
     filters = {"campus": EXACT, "capacity": RANGE}
     search = ("name",)
     ordering = ("name",)
@@ -147,6 +148,7 @@ class TermViewSet(ResourceViewSet):
     permission = SchoolPermission.TERM
     scopes = EVERYONE
     fields = ("academic_year", "parent", "kind", "name", "starts_on", "ends_on", "sourced_id")
+    includes = ("academic_year", "parent")
     filters = {"academic_year": EXACT, "parent": EXACT, "kind": EXACT, "starts_on": RANGE, "ends_on": RANGE}
     search = ("name",)
     ordering = ("starts_on",)
@@ -179,6 +181,7 @@ class StudentViewSet(ResourceViewSet):
     }
     fields = ("student_number", *PERSON, "campus", "grade_level", "state", "joined_on", "left_on")
     read_only = ("state", "left_on")
+    includes = ("campus", "grade_level")
     filters = {
         **PERSON_FILTERS,
         "student_number": EXACT,
@@ -220,6 +223,7 @@ class StudentStatusViewSet(ResourceViewSet):
         Scope.SELF: "student__user",
     }
     fields = ("student", "state", "starts_on", "ends_on", "reason")
+    includes = ("student",)
     filters = {"student": EXACT, "state": EXACT, "starts_on": RANGE, "ends_on": RANGE}
     ordering = ("starts_on",)
     orderable = ("starts_on", "created_at")
@@ -272,6 +276,7 @@ class StudentGuardianViewSet(ResourceViewSet):
         "valid_from",
         "valid_until",
     )
+    includes = ("student", "guardian")
     filters = {"student": EXACT, "guardian": EXACT, "relation": EXACT, "custody": EXACT, "may_collect": EXACT}
     ordering = ("call_order",)
     orderable = ("call_order", "created_at")
@@ -284,6 +289,7 @@ class StaffViewSet(ResourceViewSet):
     permission = SchoolPermission.STAFF
     scopes = {Scope.CAMPUS: "campus", Scope.SECTION: REGISTERED, Scope.SELF: "user"}
     fields = ("staff_number", *PERSON, "campus", "position", "employed_from", "employed_until")
+    includes = ("campus",)
     filters = {
         **PERSON_FILTERS,
         "staff_number": EXACT,

@@ -140,6 +140,37 @@ def test_a_warm_read_costs_the_frozen_number_of_queries(
 
 
 @every_resource
+def test_a_client_chooses_columns_and_holds_what_it_has(
+    path: str, resource: Resource, askers: dict[str, Asker]
+) -> None:
+    principal, last = askers["principal"], resource.all_fields[-1]
+    whole = principal.get(path)
+    rows = whole.json()["results"]
+    assert principal.get(f"{path}?fields={last}").json()["results"] == [{"id": r["id"], last: r[last]} for r in rows]
+    assert principal.get(f"{path}?fields=nonsense").json()["errors"][0]["pointer"] == "?fields"
+    for target in (path, *(f"{path}{row['id']}/" for row in rows[:1])):
+        tag = principal.get(target)["ETag"]
+        assert principal.get(target, HTTP_IF_NONE_MATCH=tag).status_code == 304
+        assert askers["guardian"].get(target, HTTP_IF_NONE_MATCH=tag).status_code in (200, 304, 403, 404)
+
+
+@every_resource
+def test_each_declared_relation_comes_along_for_one_query(
+    path: str, resource: Resource, askers: dict[str, Asker], django_assert_num_queries: Any
+) -> None:
+    principal, names = askers["principal"], resource.includes
+    if not names:
+        assert principal.get(f"{path}?include=user").json()["code"] == "unknown_parameter"
+        return
+    url = f"{path}?include={','.join(names)}"
+    page = principal.get(url).json()
+    referred = {name: {row[name] for row in page["results"]} - {None} for name in names}
+    assert {name: set(records) for name, records in page["included"].items()} == referred
+    with django_assert_num_queries(QUERIES["list"] + sum(bool(keys) for keys in referred.values())):
+        principal.get(url)
+
+
+@every_resource
 def test_every_declared_filter_ordering_and_page_works(path: str, resource: Resource, askers: dict[str, Asker]) -> None:
     principal, grammar = askers["principal"], resource.reader().grammar
     sample = (principal.get(path).json()["results"] or [None])[0]

@@ -160,11 +160,13 @@ def test_every_documented_path_is_served_and_every_served_resource_documented() 
 
 @pytest.mark.parametrize("path", SERVED)
 def test_the_documented_parameters_are_those_that_are_understood(path: str) -> None:
-    listed = document("institution")["paths"][path]["get"]["parameters"]
-    assert {p["name"] for p in listed} == set(SERVED[path].reader().grammar.known)
-    assert {p["in"] for p in listed} == {"query"}
-    for parameter in listed:
-        assert parameter["description"]
+    grammar = SERVED[path].reader().grammar
+    for target, known in ((path, grammar.known), (f"{path}{{id}}/", grammar.known_of_record)):
+        listed = document("institution")["paths"][target]["get"]["parameters"]
+        assert {p["name"] for p in listed if p["in"] == "query"} == set(known)
+        assert {p["name"] for p in listed if p["in"] == "header"} == {"If-None-Match"}
+        for parameter in listed:
+            assert parameter["description"]
 
 
 @pytest.fixture

@@ -8,9 +8,12 @@ of the others has changed.
 import re
 from hashlib import sha256
 
+from django.http import HttpRequest, HttpResponse
+
 from shared_apps.core.errors import Invalid
 
 BYTES = 16
+VARY = "Authorization, Cookie"
 _TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _SEPARATOR = re.compile(r"[ \t]*(?:,[ \t]*)+")
 
@@ -62,3 +65,25 @@ def _read(header: str, name: str) -> list[tuple[bool, str]] | None:
             break
         place = separator.end()
     raise Invalid(f'{name} is * or a list of tags in double quotes, such as "5d41402abc4b2a76".', code="bad_etag")
+
+
+def shaped_tag(whole: bytes, shown: bytes) -> str:
+    """The ETag of a record that is answered in another shape than that of all its declared columns."""
+    return f'"{digest(whole)}.{digest(shown)}"'
+
+
+def tagged(request: HttpRequest, response: HttpResponse, tag: str) -> HttpResponse:
+    """The answer to a GET with its tag, or emptied to 304 for a client that holds it.
+
+    Only the asker's own client keeps it, and asks each time whether it still stands. Raises Invalid for an
+    If-None-Match that is no list of tags.
+    """
+    headers = response.headers
+    held = request.META.get("HTTP_IF_NONE_MATCH")
+    if held is not None and unchanged(held, tag):
+        response.status_code, response.content = 304, b""
+        del headers["Content-Type"]
+    headers["ETag"] = tag
+    headers["Cache-Control"] = "private, no-cache"
+    headers["Vary"] = f"{headers['Vary']}, {VARY}" if "Vary" in headers else VARY
+    return response

@@ -21,6 +21,7 @@ MOST_PAGE_SIZE = 200
 MOST_PAGES = 10_000
 MOST_SEARCH_WORDS = 8
 MOST_IN = 200
+MOST_NAMES = 64
 MOST_TEXT = 300
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -48,6 +49,19 @@ class ListRequest:
     page_size: int
     count: bool
     pairs: tuple[tuple[str, str], ...]
+    shape: "Shape"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Which columns are shown, in declared order (None: all of them), and which related records come along."""
+
+    fields: tuple[str, ...] | None = None
+    include: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        return self.fields is None and not self.include
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +197,14 @@ def refuse_unknown(found: Iterable[tuple[str, str]], known: Iterable[str]) -> No
         seen.add(name)
 
 
+def refuse_name(parameter: str, name: str, known: Iterable[str]) -> Invalid:
+    """The refusal of a name that a list of names may not hold, with the nearest that it may."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(names)}."
+    return bad(parameter, f"{parameter} knows no {name[:60]!r}. {hint}", f"bad_{parameter}")
+
+
 def _whole(ordering: tuple[str, ...]) -> tuple[str, ...]:
     """The ordering with the id as its last word; it falls where all else falls, so that one index answers both."""
     if "id" in {name.removeprefix("-") for name in ordering}:
@@ -193,22 +215,27 @@ def _whole(ordering: tuple[str, ...]) -> tuple[str, ...]:
 class ListGrammar:
     """The parameters that one resource's list understands."""
 
-    own = ("search", "ordering", "cursor", "page", "page_size", "count")
+    own = ("search", "ordering", "cursor", "page", "page_size", "count", "fields", "include")
 
     def __init__(
         self,
         model: type[models.Model],
         *,
+        fields: tuple[str, ...] = (),
+        includes: tuple[str, ...] = (),
         filters: dict[str, Filter],
         searchable: bool,
         ordering: tuple[str, ...],
         orderable: tuple[str, ...],
     ) -> None:
-        self.model = model
+        self.model, self.fields, self.includes = model, fields, includes
         self.lookups = lookups(model, filters)
         self.default_ordering = _whole(ordering)
         self.orderable = tuple(dict.fromkeys((*(o.lstrip("-") for o in ordering), *orderable, "id")))
-        own = self.own if searchable else tuple(name for name in self.own if name != "search")
+        there = {"search": searchable, "fields": bool(fields), "include": bool(includes)}
+        absent = {name for name, known in there.items() if not known}
+        own = tuple(name for name in self.own if name not in absent)
+        self.known_of_record = tuple(name for name in own if name in ("fields", "include"))
         self.known = (*own, *self.lookups)
 
     def read(self, query_string: str) -> ListRequest:
@@ -236,7 +263,40 @@ class ListGrammar:
             page_size=size,
             count=self._flag(values, "count"),
             pairs=tuple(pair for pair in given if pair[0] not in ("cursor", "page")),
+            shape=self._shape(values),
         )
+
+    def read_shape(self, query_string: str) -> Shape:
+        """The parameters of a single record. Raises Invalid."""
+        if not query_string:
+            return Shape()
+        given = pairs(query_string)
+        refuse_unknown(given, self.known_of_record)
+        return self._shape(dict(given))
+
+    def _shape(self, values: dict[str, str]) -> Shape:
+        fields: tuple[str, ...] | None = None
+        if "fields" in values:
+            asked = {"id", *self._names(values, "fields", self.fields)}
+            if len(asked) < len(self.fields):
+                fields = tuple(name for name in self.fields if name in asked)
+        include: tuple[str, ...] = ()
+        if "include" in values:
+            named = self._names(values, "include", self.includes)
+            include = tuple(name for name in self.includes if name in named)
+            for name in include:
+                if fields is not None and name not in fields:
+                    raise bad("include", f"Name {name} in fields too, or its records stand alone.", "bad_include")
+        return Shape(fields, include)
+
+    def _names(self, values: dict[str, str], parameter: str, known: tuple[str, ...]) -> set[str]:
+        names = values[parameter].split(",", MOST_NAMES)
+        for name in names:
+            if name not in known:
+                raise refuse_name(parameter, name, known)
+        if len(set(names)) != len(names):
+            raise bad(parameter, "A name is given twice.", f"bad_{parameter}")
+        return set(names)
 
     def _ordering(self, text: str | None) -> tuple[str, ...]:
         if text is None:

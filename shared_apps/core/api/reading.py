@@ -1,6 +1,6 @@
 """The short way of reads: scope, filter and order in one compiled query whose rows PostgreSQL encodes as JSON."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -14,13 +14,16 @@ from django.http import HttpRequest
 
 from shared_apps.core.api.compiled import compile_query
 from shared_apps.core.api.declarations import EVERYONE, REGISTERED, Narrowing, Own
-from shared_apps.core.api.querystring import MOST_PAGES, Cursor, ListGrammar, ListRequest
+from shared_apps.core.api.querystring import MOST_PAGES, Cursor, ListGrammar, ListRequest, Shape
 from shared_apps.core.clock import local_date
 from shared_apps.core.permissions import Principal, Reach, Scope
 from shared_apps.core.registry import Viewer, registry
 
 Scopes = Mapping[Scope, object] | Narrowing | Own
 """A path from the model to the scope's value, or REGISTERED; or EVERYONE, or Own, for all scopes."""
+Mark = dict[str, Any]
+"""The values of a row that links and included records are made from."""
+Include = Callable[[list[Mark]], bytes]
 
 
 class Row(Func):
@@ -82,15 +85,27 @@ class Reader:
         self.columns = [model._meta.get_field(field) for field in fields]
         names = ", ".join(connection.ops.quote_name(field) for field in fields)
         self._alias = f"r({names})"
-        texts = [c.name for c in self.columns if isinstance(c, models.DecimalField)]
-        if texts:  # row_to_json writes a numeric as a JSON number, which a client would read as a binary float
-            shown = ", ".join(
-                f"{connection.ops.quote_name(f)}{'::text' if f in texts else ''} AS {connection.ops.quote_name(f)}"
-                for f in fields
+        # row_to_json writes a numeric as a JSON number, which a client would read as a binary float.
+        self._texts = {c.name for c in self.columns if isinstance(c, models.DecimalField)}
+        self._select = (
+            self._parts(fields) if self._texts else f"SELECT row_to_json(r)::text FROM ({{}}) AS {self._alias}"
+        )
+
+    def _parts(self, *parts: Sequence[str]) -> str:
+        """SQL that answers each row in several JSON parts, each of some columns.
+
+        The inner query stays the same whatever the parts are, so that a client that tries every set of columns fills no
+        memory; PostgreSQL leaves out what the outer one does not use.
+        """
+        quote = connection.ops.quote_name
+        rows, shown = [], []
+        for number, names in enumerate(parts):
+            columns = ", ".join(
+                f"r.{quote(name)}{'::text' if name in self._texts else ''} AS {quote(name)}" for name in names
             )
-            self._select = f"SELECT row_to_json(j)::text FROM (SELECT {shown} FROM ({{}}) AS {self._alias}) AS j"
-        else:
-            self._select = f"SELECT row_to_json(r)::text FROM ({{}}) AS {self._alias}"
+            rows.append(f"LATERAL (SELECT {columns}) AS p{number}")
+            shown.append(f"row_to_json(p{number})::text")
+        return f"SELECT {', '.join(shown)} FROM ({{}}) AS {self._alias}, {', '.join(rows)}"
 
     def narrow(self, queryset: QuerySet, seen: Sight, values: Sequence[Any] | None = None) -> QuerySet:
         """The rows of `queryset` within sight. `values` stand in for the sight's own (a compiled query's holes)."""
@@ -131,15 +146,46 @@ class Reader:
 
         if seen.nothing:
             return None
-        rows = self._run(("one", whole, seen.kinds), build, (key, *seen.values))
+        rows = self._run(self._select, ("one", whole, seen.kinds), build, (key, *seen.values))
         return rows[0][0].encode() if rows else None
+
+    def one_shaped(self, seen: Sight, key: UUID, shape: Shape) -> tuple[bytes, bytes, Mark] | None:
+        """The record as JSON whole, the same in the asked shape, and what it refers to; None as for `one`."""
+
+        def build(values: Sequence[Any]) -> QuerySet:
+            narrowed = self.narrow(self.queryset, seen, values[1:])
+            return narrowed.filter(pk=values[0]).order_by().values_list(*self._attnames)
+
+        if seen.nothing:
+            return None
+        select = self._parts(self.fields, shape.fields or self.fields, ("id", *shape.include))
+        rows = self._run(select, ("one", False, seen.kinds), build, (key, *seen.values))
+        if not rows:
+            return None
+        whole, shown, mark = rows[0]
+        return whole.encode(), shown.encode(), orjson.loads(mark)
+
+    def several(self, seen: Sight, keys: Sequence[UUID]) -> dict[str, str]:
+        """The JSON of those records that are within sight, by id; one query, whatever their number."""
+
+        def build(values: Sequence[Any]) -> QuerySet:
+            return self.narrow(self.queryset, seen, values).order_by().values_list(*self._attnames)
+
+        if seen.nothing or not keys:
+            return {}
+        select = f'{self._parts(self.fields, ("id",))} WHERE r."id" = ANY(%s) ORDER BY r."id"'
+        rows = self._run(select, ("several", seen.kinds), build, seen.values, "", [list(keys)])
+        return {orjson.loads(mark)["id"]: row for row, mark in rows}
 
     @property
     def _attnames(self) -> list[str]:
         return [column.attname for column in self.columns]
 
-    def many(self, seen: Sight, asked: ListRequest, request: HttpRequest) -> bytes:
-        """The list's answer: {"next", "previous", "results"} and, when asked, "count"."""
+    def many(self, seen: Sight, asked: ListRequest, request: HttpRequest, include: Include | None = None) -> bytes:
+        """The list's answer: {"next", "previous", "results"} and, when asked, "count" and "included".
+
+        `include` answers the related records as JSON, from what the rows refer to.
+        """
         marks = asked.cursor.values if asked.cursor else ()
         backwards = asked.cursor is not None and asked.cursor.backwards
         tail, tail_values = "LIMIT %s", [asked.page_size + 1]
@@ -159,16 +205,25 @@ class Reader:
                 queryset = queryset.filter(self._beyond(asked.ordering, backwards, places))
             return queryset.order_by(*self._order(asked.ordering, backwards)).values_list(*self._attnames)
 
-        rows = [] if seen.nothing else [row[0] for row in self._run(shape, build, values, tail, tail_values)]
-        more = len(rows) > asked.page_size
-        rows = rows[: asked.page_size]
+        select = self._select
+        if not asked.shape.whole:
+            ordered = (name.removeprefix("-") for name in asked.ordering)
+            marked = tuple(dict.fromkeys((*ordered, *asked.shape.include)))
+            select = self._parts(asked.shape.fields or self.fields, marked)
+        found = [] if seen.nothing else self._run(select, shape, build, values, tail, tail_values)
+        more = len(found) > asked.page_size
+        found = found[: asked.page_size]
         if backwards:
-            rows.reverse()
-        forward, back = self._links(asked, rows, more, backwards, request)
+            found.reverse()
+        rows = [row[0] for row in found]
+        forward, back = self._links(asked, [row[-1] for row in found], more, backwards, request)
         parts = [b'{"next":', orjson.dumps(forward), b',"previous":', orjson.dumps(back)]
         if asked.count:
             parts += [b',"count":', str(self.count(seen, asked)).encode()]
-        return b"".join((*parts, b',"results":[', ",".join(rows).encode(), b"]}"))
+        parts += [b',"results":[', ",".join(rows).encode(), b"]"]
+        if include is not None:
+            parts += [b',"included":', include([orjson.loads(row[-1]) for row in found])]
+        return b"".join((*parts, b"}"))
 
     def count(self, seen: Sight, asked: ListRequest) -> int:
         """How many rows the filters let through, within sight."""
@@ -249,14 +304,20 @@ class Reader:
         return bool(self.queryset.model._meta.get_field(name).null)
 
     def _run(
-        self, shape: Hashable, build: Any, values: Sequence[Any], tail: str = "", tail_values: Sequence[Any] = ()
-    ) -> list[tuple[str]]:
+        self,
+        select: str,
+        shape: Hashable,
+        build: Any,
+        values: Sequence[Any],
+        tail: str = "",
+        tail_values: Sequence[Any] = (),
+    ) -> list[tuple[str, ...]]:
         query = compile_query((self.name, shape), build, values)
         if query is None:
             return []
         sql, parameters = query
         with connection.cursor() as cursor:
-            cursor.execute(self._select.format(f"{sql} {tail}"), [*parameters, *tail_values])
+            cursor.execute(select.format(f"{sql} {tail}"), [*parameters, *tail_values])
             return cursor.fetchall()
 
     def _links(

@@ -1,6 +1,7 @@
 """A resource is a declaration; everything common comes from here."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from django.db import models
@@ -11,7 +12,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from shared_apps.core.api.declarations import Filter, Verb
-from shared_apps.core.api.querystring import ListGrammar, pairs, parse_key, refuse_unknown
+from shared_apps.core.api.etags import row_tag, shaped_tag, tagged
+from shared_apps.core.api.including import included
+from shared_apps.core.api.querystring import ListGrammar, parse_key
 from shared_apps.core.api.reading import Reader, Scopes, Sight, sight
 from shared_apps.core.api.served import resources
 from shared_apps.core.api.writes import Writes
@@ -35,6 +38,7 @@ class ResourceViewSet(Writes):
     read_only: ClassVar[tuple[str, ...]] = ()
     filters: ClassVar[dict[str, Filter]] = {}
     search: ClassVar[tuple[str, ...]] = ()
+    includes: ClassVar[tuple[str, ...]] = ()
     ordering: ClassVar[tuple[str, ...]] = ("id",)
     orderable: ClassVar[tuple[str, ...]] = ()
     actions: ClassVar[str] = CRUD
@@ -48,6 +52,7 @@ class ResourceViewSet(Writes):
     lookup_field = "pk"
     filter_backends: ClassVar[list[Any]] = []
     pagination_class = None
+    routed: ClassVar[bool] = False
     _reader: ClassVar[Reader | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -96,6 +101,8 @@ class ResourceViewSet(Writes):
                 search=cls.search,
                 grammar=ListGrammar(
                     cls.queryset.model,
+                    fields=cls.all_fields,
+                    includes=cls.includes,
                     filters=cls.filters,
                     searchable=bool(cls.search),
                     ordering=cls.ordering,
@@ -117,6 +124,7 @@ class ResourceViewSet(Writes):
     @classmethod
     def routes(cls, prefix: str) -> list[URLPattern]:
         """The URL patterns of the resource under `prefix` (which ends with a slash or is empty)."""
+        cls.routed = True
         name = f"{cls.room}-{cls.queryset.model._meta.model_name}"
         collection = {"get": "list"} | ({"post": "create"} if Action.ADD in cls.exposed else {})
         record = {"get": "retrieve"}
@@ -151,19 +159,42 @@ class ResourceViewSet(Writes):
 
     @classmethod
     def read_many(cls, request: HttpRequest) -> HttpResponse:
-        seen = cls.see(_principal(request), Action.VIEW)
+        principal = _principal(request)
+        seen = cls.see(principal, Action.VIEW)
         reader = cls.reader()
-        body = reader.many(seen, reader.grammar.read(request.META.get("QUERY_STRING", "")), request)
-        return HttpResponse(body, content_type="application/json")
+        asked = reader.grammar.read(request.META.get("QUERY_STRING", ""))
+        names = asked.shape.include
+        include = partial(included, cls.queryset.model, names, principal) if names else None
+        body = reader.many(seen, asked, request, include)
+        return tagged(request, _json(body), row_tag(body))
 
     @classmethod
     def read_one(cls, request: HttpRequest, id: str) -> HttpResponse:
-        seen = cls.see(_principal(request), Action.VIEW)
-        refuse_unknown(pairs(request.META.get("QUERY_STRING", "")), ())
-        body = cls.reader().one(seen, parse_key(id))
-        if body is None:
+        principal = _principal(request)
+        seen = cls.see(principal, Action.VIEW)
+        reader = cls.reader()
+        shape = reader.grammar.read_shape(request.META.get("QUERY_STRING", ""))
+        key = parse_key(id)
+        if shape.whole:
+            body = reader.one(seen, key)
+            if body is None:
+                raise NotFound()
+            return tagged(request, _json(body), row_tag(body))
+        found = reader.one_shaped(seen, key, shape)
+        if found is None:
             raise NotFound()
-        return HttpResponse(body, content_type="application/json")
+        whole, body, mark = found
+        if shape.include:
+            body = b'%b,"included":%b}' % (body[:-1], included(cls.queryset.model, shape.include, principal, [mark]))
+        return tagged(request, _json(body), shaped_tag(whole, body))
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        if request.method != "OPTIONS":
+            super().initial(request, *args, **kwargs)
+
+    def options(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+        """The methods of the address, for anyone: the OPTIONS of REST framework would describe the columns."""
+        return HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
 
     def list(self, request: Request) -> Response:
         """Named for the schema; GET is answered by `read_many` before it gets here."""
@@ -172,6 +203,10 @@ class ResourceViewSet(Writes):
     def retrieve(self, request: Request, id: str) -> Response:
         """As for `list`; GET is answered by `read_one`."""
         raise MethodNotAllowed(request.method or "")
+
+
+def _json(body: bytes) -> HttpResponse:
+    return HttpResponse(body, content_type="application/json")
 
 
 def _principal(request: HttpRequest) -> Principal:

@@ -17,6 +17,17 @@ from rest_framework import serializers
 from shared_apps.core.api.querystring import MOST_PAGE_SIZE, MOST_PAGES, PAGE_SIZE
 from shared_apps.core.api.resources import ResourceViewSet
 
+IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description="The ETag of the answer that the client holds; 304 says that it still stands.",
+)
+ETAG = {"schema": {"type": "string"}, "description": "The answer's tag, for If-None-Match and a record's If-Match."}
+NOT_MODIFIED = {
+    "description": "The answer that the client holds still stands; no body.",
+    "headers": {"ETag": ETAG},
+}
 EXAMPLE_ID = "019a9f3e-5c1b-7d2e-8f40-1a2b3c4d5e6f"
 KIND_TEXT = {
     "exact": "Equal to the value.",
@@ -92,7 +103,8 @@ class Schema(AutoSchema):
         if resource is None:
             return []
         if "{id}" in self.path:
-            return [OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="The record's id.")]
+            key = OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="The record's id.")
+            return [key, *_shape_parameters(resource)] if resource.action == "retrieve" else [key]
         return _list_parameters(resource) if resource.action == "list" else []
 
     def get_filter_backends(self) -> list[Any]:
@@ -124,6 +136,7 @@ class Schema(AutoSchema):
                         "previous": serializers.URLField(allow_null=True),
                         "count": serializers.IntegerField(required=False, help_text="Only with ?count=true."),
                         "results": resource.serializer_class(many=True),
+                        **_included(resource),
                     },
                 )
                 value = {"next": None, "previous": None, "results": [example]}
@@ -162,6 +175,7 @@ def _list_parameters(resource: ResourceViewSet) -> list[OpenApiParameter]:
         "page": f"A page by number, from 1 to {MOST_PAGES}, instead of a cursor.",
         "page_size": f"Rows on a page, from 1 to {MOST_PAGE_SIZE}; {PAGE_SIZE} unless told.",
         "count": "true: also count all rows.",
+        **_shape_texts(resource),
     }
     kinds = {"page": OpenApiTypes.INT, "page_size": OpenApiTypes.INT, "count": OpenApiTypes.BOOL}
     found = [
@@ -172,7 +186,30 @@ def _list_parameters(resource: ResourceViewSet) -> list[OpenApiParameter]:
     for lookup in grammar.lookups.values():
         kind = OpenApiTypes.BOOL if lookup.kind == "isnull" else _type(lookup.field, lookup.kind)
         found.append(OpenApiParameter(lookup.name, kind, description=KIND_TEXT[lookup.kind]))
-    return found
+    return [*found, IF_NONE_MATCH]
+
+
+def _shape_texts(resource: ResourceViewSet) -> dict[str, str]:
+    return {
+        "fields": "Only these columns, separated by commas, in declared order; `id` is always shown.",
+        "include": "Related records to answer in `included`, by relation and id, as far as you may see them: "
+        + ", ".join(resource.includes)
+        + ".",
+    }
+
+
+def _shape_parameters(resource: ResourceViewSet) -> list[OpenApiParameter]:
+    known, texts = type(resource).reader().grammar.known_of_record, _shape_texts(resource)
+    shape = [OpenApiParameter(name, OpenApiTypes.STR, description=texts[name]) for name in known]
+    return [*shape, IF_NONE_MATCH]
+
+
+def _included(resource: ResourceViewSet) -> dict[str, serializers.Field]:
+    """The member `included` of a list, when the resource declares any."""
+    if not resource.includes:
+        return {}
+    records = serializers.DictField(child=serializers.DictField())
+    return {"included": serializers.DictField(child=records, required=False, help_text="Only with ?include=.")}
 
 
 def _type(field: models.Field, kind: str) -> Any:
@@ -309,6 +346,9 @@ def add_problems(result: dict[str, Any], generator: Any, request: Any, public: b
     result["components"]["schemas"]["Problem"] = PROBLEM
     for path, methods in result["paths"].items():
         for method, operation in methods.items():
+            if method == "get":
+                operation["responses"].setdefault("304", NOT_MODIFIED)
+                operation["responses"].get("200", {}).setdefault("headers", {"ETag": ETAG})
             for status, (code, title, detail) in REFUSALS.items():
                 if (status in WITH_BODY and method == "get") or (status == "404" and "{" not in path):
                     continue

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from shared_apps.core.api import ANYONE, SIGNED_IN, PlatformView, described
 from shared_apps.core.api.admission import admit, client_address, demand
-from shared_apps.core.api.querystring import pairs, parse_key, refuse_unknown
+from shared_apps.core.api.querystring import parse_key
 from shared_apps.core.context import current_institution
 from shared_apps.core.errors import Invalid, Problem, Unauthenticated
 from tenant_apps.accounts import services, sessions, signin
@@ -38,15 +38,7 @@ ID = "019a9f3e-5c1b-7d2e-8f40-1a2b3c4d5e6f"
 TOKENS = {"access": "eyJhbGciOiJFZERTQSI...", "refresh": "b7cX2k0Y...", "expires_in": 900}
 
 
-class WithoutParameters(PlatformView):
-    """Base of views that take nothing in the query string: what is not there must not be taken for heeded."""
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        super().initial(request, *args, **kwargs)
-        refuse_unknown(pairs(request.META.get("QUERY_STRING", "")), ())
-
-
-class OwnAdmission(WithoutParameters):
+class OwnAdmission(PlatformView):
     """Base of the two doors that open without an access token: an expired one beside must not keep them shut."""
 
     permission = ANYONE
@@ -125,7 +117,7 @@ class RefreshView(OwnAdmission):
         return self._answer(issued, cookies=by_cookie)
 
 
-class LogoutView(WithoutParameters):
+class LogoutView(PlatformView):
     """End this session, or all of one's own; tokens, cookies and open sockets stop at once."""
 
     permission = SIGNED_IN
@@ -141,7 +133,7 @@ class LogoutView(WithoutParameters):
         return response
 
 
-class MeView(WithoutParameters):
+class MeView(PlatformView):
     """Who one is here, and what one may do where."""
 
     permission = SIGNED_IN
@@ -201,7 +193,7 @@ def realtime_url(request: HttpRequest) -> str:
     return f"{scheme}://{request.host}{port}/ws/v1/"
 
 
-class SocketTicketView(WithoutParameters):
+class SocketTicketView(PlatformView):
     """A ticket that opens one socket within 30 seconds, for clients that can set no header on a handshake."""
 
     permission = SIGNED_IN
@@ -213,7 +205,7 @@ class SocketTicketView(WithoutParameters):
         return Response({"ticket": issue_ticket(self.principal.session_id), "expires_in": TICKET_SECONDS}, status=201)
 
 
-class SessionsView(WithoutParameters):
+class SessionsView(PlatformView):
     """The devices on which one is signed in."""
 
     permission = SIGNED_IN
@@ -251,7 +243,7 @@ def _with_current(session: Session, own: UUID) -> Session:
     return session
 
 
-class SessionView(WithoutParameters):
+class SessionView(PlatformView):
     """One of one's own devices."""
 
     permission = SIGNED_IN
@@ -263,7 +255,7 @@ class SessionView(WithoutParameters):
         return Response(status=204)
 
 
-class PasswordView(WithoutParameters):
+class PasswordView(PlatformView):
     """Change one's own password. All other devices are signed out and every access token made before is void."""
 
     permission = SIGNED_IN

@@ -10,11 +10,10 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from shared_apps.core.api import CONTAINS, EVERYONE, EXACT, RANGE, ResourceViewSet
+from shared_apps.core.api import CONTAINS, EVERYONE, EXACT, RANGE, PlatformView, ResourceViewSet
 from shared_apps.core.permissions import Scope
 from tenant_apps.accounts import services
 from tenant_apps.accounts.api import bodies
-from tenant_apps.accounts.api.auth import WithoutParameters
 from tenant_apps.accounts.models import Role, RoleInheritance, RolePermission, User, UserRole
 from tenant_apps.accounts.permissions import AccountsPermission
 
@@ -129,7 +128,7 @@ class UserRoleViewSet(ResourceViewSet):
         services.revoke_role(by=self.principal, grant=record)
 
 
-class PermissionsView(WithoutParameters):
+class PermissionsView(PlatformView):
     """Everything that can be permitted here. Codes are the same in every institution."""
 
     permission = AccountsPermission.PERMISSION.code("view")

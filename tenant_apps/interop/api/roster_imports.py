@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from shared_apps.core.api import EXACT, RANGE, PlatformView
-from shared_apps.core.api.querystring import Cursor, ListGrammar, ListRequest, pairs, parse_key, refuse_unknown
+from shared_apps.core.api.querystring import Cursor, ListGrammar, ListRequest, parse_key
 from shared_apps.core.errors import Forbidden, NotFound
 from shared_apps.core.ids import uuid7
 from shared_apps.core.permissions import Action, Scope
@@ -84,6 +84,7 @@ class RosterImportsView(RosterImportView):
     """All roster imports of the institution."""
 
     permission_by_method = {"POST": InteropPermission.ROSTER.code(Action.IMPORT)}
+    parameters = GRAMMAR.known
     parser_classes = [MultiPartParser]
 
     @extend_schema(
@@ -121,8 +122,6 @@ class RosterImportsView(RosterImportView):
         },
     )
     def post(self, request: Request) -> Response:
-        # `?dry_run=true` in the address would be a real import: the options are the form's.
-        refuse_unknown(pairs(request.META.get("QUERY_STRING", "")), ())
         services.sweep_uploads()
         import_id = uuid7()
         upload = RosterUpload(import_id, settings.ROSTER_UPLOAD_MAX_BYTES)
@@ -195,7 +194,6 @@ class OneRosterImportView(RosterImportView):
         },
     )
     def get(self, request: Request, id: str) -> Response:
-        refuse_unknown(pairs(request.META.get("QUERY_STRING", "")), ())
         record = RosterImport.objects.select_related("job").filter(pk=parse_key(id)).first()
         if record is None:
             raise NotFound()

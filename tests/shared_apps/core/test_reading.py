@@ -276,8 +276,8 @@ def test_a_row_is_written_as_its_columns_are(cast: casting.Cast, principal: Aske
     assert level["position"] == 5
 
 
-def test_a_record_takes_no_parameters(cast: casting.Cast, principal: Asker) -> None:
-    answer = principal.get(f"{STUDENTS}{cast.id('ada')}/?fields=id")
+def test_a_record_takes_no_parameters_of_a_list(cast: casting.Cast, principal: Asker) -> None:
+    answer = principal.get(f"{STUDENTS}{cast.id('ada')}/?page=1")
     assert answer.status_code == 400
     assert answer.json()["code"] == "unknown_parameter"
 
