@@ -99,6 +99,10 @@ DATABASES = {
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "/static/"
 MEDIA_ROOT = DATA_DIR / "media"
+# Backups are encrypted for these public keys (age1...); a restore needs an identity (AGE-SECRET-KEY-...).
+BACKUP_DIR = Path(env.text("BACKUP_DIR", str(DATA_DIR / "backups"))).resolve()
+BACKUP_RECIPIENTS = env.words("BACKUP_RECIPIENTS")
+BACKUP_IDENTITY = env.text("BACKUP_IDENTITY", " ").strip()
 
 REDIS_URL = env.redis("REDIS_URL")
 CACHES = {
@@ -137,6 +141,8 @@ RATE_LIMIT_ANON = env.rate("RATE_LIMIT_ANON", "100/hour")
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 ROSTER_UPLOAD_MAX_BYTES = env.integer("ROSTER_UPLOAD_MAX_BYTES", 64 * 1024 * 1024, least=1024)
 FILE_UPLOAD_PERMISSIONS = 0o600
+FILES_SENT_BY_PROXY = env.flag("FILES_SENT_BY_PROXY", False)
+TABLE_UPLOAD_MAX_BYTES = env.integer("TABLE_UPLOAD_MAX_BYTES", 32 * 1024 * 1024, least=1024)
 
 # API
 REST_FRAMEWORK = {

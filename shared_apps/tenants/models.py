@@ -1,8 +1,10 @@
 """Institutions and the hosts that lead to them. These tables stand in the public schema."""
 
 import secrets
+from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.db import models
 from django_tenants.models import DomainMixin, TenantMixin
 
@@ -57,9 +59,13 @@ class Tenant(TenantMixin, Record):
     @property
     def context(self) -> InstitutionContext:
         """What runs inside this institution knows of it."""
+        return self.context_in(self.schema_name)
+
+    def context_in(self, schema_name: str) -> InstitutionContext:
+        """The context of this institution in a schema that is not (yet) the one it is served from."""
         return InstitutionContext(
             id=self.pk,
-            schema_name=self.schema_name,
+            schema_name=schema_name,
             slug=self.primary_domain.slug,
             name=self.name,
             kind=self.kind,
@@ -86,6 +92,35 @@ class SchemaTemplate(Record):
     dump = models.TextField(blank=True)
     rows = models.CharField(max_length=64, blank=True)
     fingerprint = models.CharField(max_length=32, blank=True)
+
+    class Meta:
+        default_permissions = ()
+
+
+class Backup(Record):
+    """One backup of an institution that was written whole. `file` lies below BACKUP_DIR; `size` is in bytes."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="backups")
+    made_at = models.DateTimeField()
+    file = models.CharField(max_length=200, unique=True)
+    size = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        default_permissions = ()
+        ordering = ("-made_at", "-id")
+
+    @property
+    def path(self) -> Path:
+        return Path(settings.BACKUP_DIR) / self.file
+
+
+class KeptSchema(Record):
+    """A schema that no request reaches: `restoring` (being filled), or put aside by a restore or its undoing."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="kept_schemas")
+    schema_name = models.CharField(max_length=20, unique=True)
+    reason = models.CharField(max_length=20)
+    kept_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         default_permissions = ()

@@ -9,11 +9,12 @@ class AccountsConfig(AppConfig):
     label = "accounts"
 
     def ready(self) -> None:
-        from tenant_apps.accounts import authentication, catalogue, services
+        from tenant_apps.accounts import authentication, catalogue, services, sessions
         from tenant_apps.accounts.permissions import AccountsPermission
 
         registry.authenticator = authentication.authenticate
         registry.provisioning_step("accounts.first_administrator", services.first_administrator)
+        registry.restore_step("accounts.sessions", sessions.end_all_sessions)
         for subject in AccountsPermission:
             for role in ("principal", "operator"):
                 registry.grant(role, subject, " ".join(subject.actions))

@@ -127,6 +127,13 @@ def end_sessions(
     return ended
 
 
+def end_all_sessions() -> None:
+    """End everybody's: after a restore, sessions and rights are those of another day."""
+    now = timezone.now()
+    Session.objects.filter(ended_at=None).update(ended_at=now, end_reason="restored", updated_at=now)
+    forget_authorisations(None)
+
+
 def end_own_session(*, user_id: UUID, session_id: UUID) -> None:
     """End one of a person's own devices. Raises NotFound for another's and for one that is over."""
     if not end_sessions(user_id=user_id, reason="signed_out", only=session_id):

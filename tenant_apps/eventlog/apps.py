@@ -11,6 +11,7 @@ class EventlogConfig(AppConfig):
         from tenant_apps.eventlog.permissions import EventlogPermission
 
         registry.publisher = outbox.write
+        registry.restore_step("eventlog.promises", services.settle_after_restore)
         outbox.handle("job", services.send_job)
         for role in ("principal", "teacher", "guardian", "student", "operator"):
             registry.grant(role, EventlogPermission.JOB, "view change")

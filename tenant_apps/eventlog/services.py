@@ -109,3 +109,18 @@ def purge(*, events_before: datetime, messages_before: datetime) -> None:
     """Forget stream events and finished outbox messages that are older."""
     StreamEvent.objects.filter(created_at__lt=events_before).delete()
     OutboxMessage.objects.filter(done_at__lt=messages_before).delete()
+
+
+def settle_after_restore() -> None:
+    """What was promised or under way when the backup was written has long been carried out, or has come to nothing."""
+    now = timezone.now()
+    OutboxMessage.objects.filter(done_at=None).update(
+        done_at=now, last_error="not carried out: the institution was restored from a backup", updated_at=now
+    )
+    detail = "The institution was restored from a backup that was made while this was under way; start it again."
+    Job.objects.filter(state__in=(Job.State.PENDING, Job.State.RUNNING)).update(
+        state=Job.State.FAILED,
+        finished_at=now,
+        updated_at=now,
+        errors=[{"pointer": "", "detail": detail, "code": "restored"}],
+    )

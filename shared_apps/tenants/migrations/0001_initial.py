@@ -132,4 +132,55 @@ class Migration(migrations.Migration):
                 "default_permissions": (),
             },
         ),
+        migrations.CreateModel(
+            name="Backup",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=shared_apps.core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("made_at", models.DateTimeField()),
+                ("file", models.CharField(max_length=200, unique=True)),
+                ("size", models.PositiveBigIntegerField(default=0)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="backups", to="tenants.tenant"
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("-made_at", "-id"),
+                "default_permissions": (),
+            },
+        ),
+        migrations.CreateModel(
+            name="KeptSchema",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=shared_apps.core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("schema_name", models.CharField(max_length=20, unique=True)),
+                ("reason", models.CharField(max_length=20)),
+                ("kept_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="kept_schemas", to="tenants.tenant"
+                    ),
+                ),
+            ],
+            options={
+                "default_permissions": (),
+            },
+        ),
     ]

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -7,13 +8,14 @@ from shared_apps.core.context import Kind, State
 from shared_apps.core.errors import Problem
 from shared_apps.core.problems import as_problem
 from shared_apps.core.registry import NewInstitution
+from shared_apps.tenants.backups import back_up, drop_leftovers, restore, undo_restore
 from shared_apps.tenants.migrating import migrate_institutions, unlike_the_template
 from shared_apps.tenants.models import Tenant
 from shared_apps.tenants.services import change_state, create_institution, find_tenant
 
 
 class Command(BaseCommand):
-    help = "Institutions: create, list, show, suspend, resume, migrate, check."
+    help = "Institutions: create, list, show, suspend, resume, migrate, check, back up, restore."
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(
@@ -39,12 +41,18 @@ class Command(BaseCommand):
         migrate.add_argument("--parallel", type=int, default=2, help="Institutions at a time (2).")
         migrate.add_argument("--canaries", type=int, default=1, help="Go first and alone; a failure there stops (1).")
         verbs.add_parser("check", help="Compare every institution's schema with this release's template.")
-        for named in (show, suspend, resume):
+        backup = verbs.add_parser("backup", help="Write an encrypted backup of an institution.")
+        backups = verbs.add_parser("backups", help="The backups of an institution, the newest first.")
+        restore = verbs.add_parser("restore", help="Make an institution what it was when a backup was written.")
+        restore.add_argument("--file", type=Path, help="The newest backup, unless another file is named.")
+        undo = verbs.add_parser("undo-restore", help="Go back to what a restore put aside.")
+        verbs.add_parser("prune", help="Drop what killed restores left, and schemas put aside for two weeks.")
+        for named in (show, suspend, resume, backup, backups, restore, undo):
             named.add_argument("slug", help="Slug or host.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            getattr(self, f"_{options['verb']}")(options)
+            getattr(self, f"_{options['verb'].replace('-', '_')}")(options)
         except (Problem, ValidationError) as refused:
             problem = as_problem(refused)
             raise CommandError(problem.detail if problem else str(refused)) from None
@@ -122,3 +130,27 @@ class Command(BaseCommand):
     def _move(self, slug: str, to: State, reason: str) -> None:
         tenant = change_state(tenant=find_tenant(slug), to=to, reason=reason)
         self.stdout.write(f"{tenant.name} is {tenant.state}.")
+
+    def _backup(self, options: dict[str, Any]) -> None:
+        made = back_up(tenant=find_tenant(options["slug"]))
+        self.stdout.write(f"{made.path} ({made.size / 1e6:.1f} MB)")
+
+    def _backups(self, options: dict[str, Any]) -> None:
+        for made in find_tenant(options["slug"]).backups.all():
+            self.stdout.write(f"{made.made_at:%Y-%m-%d %H:%M:%S} UTC  {made.size / 1e6:8.1f} MB  {made.path}")
+
+    def _restore(self, options: dict[str, Any]) -> None:
+        tenant = find_tenant(options["slug"])
+        newest = tenant.backups.first()
+        if options["file"] is None and newest is None:
+            raise CommandError(f"There is no backup of {tenant.name}; `tenant backup {options['slug']}` makes one.")
+        restore(tenant=tenant, source=options["file"] or newest.path)
+        self.stdout.write(f"{tenant.name} is restored; everybody signs in again. `tenant undo-restore` takes it back.")
+
+    def _undo_restore(self, options: dict[str, Any]) -> None:
+        tenant = undo_restore(tenant=find_tenant(options["slug"]))
+        self.stdout.write(f"{tenant.name} is what it was before the last restore.")
+
+    def _prune(self, options: dict[str, Any]) -> None:
+        for name in drop_leftovers():
+            self.stdout.write(f"{name}: dropped")

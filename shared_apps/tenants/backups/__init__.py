@@ -1,0 +1,6 @@
+"""Backup and restore of one institution while the others work."""
+
+from shared_apps.tenants.backups.making import back_up
+from shared_apps.tenants.backups.restoring import drop_leftovers, restore, undo_restore
+
+__all__ = ["back_up", "drop_leftovers", "restore", "undo_restore"]

@@ -1,0 +1,150 @@
+"""Restoring a backup: into a new schema, checked there, and then made the institution's by one row.
+
+Until that row is written everybody works on the old schema; from then on on the new one. The old schema is kept, so
+that the restore can be undone. A kill on the way leaves the institution as it was and a schema that `tenant prune`
+drops.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.migrations.loader import MigrationLoader
+
+from shared_apps.core import bus
+from shared_apps.core.actors import acting, platform_work
+from shared_apps.core.context import institution, platform
+from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.errors import Conflict, Invalid
+from shared_apps.core.registry import registry
+from shared_apps.tenants import dumps, template
+from shared_apps.tenants.backups import archive
+from shared_apps.tenants.backups.making import migrations_of, rows_of
+from shared_apps.tenants.fingerprint import fingerprints
+from shared_apps.tenants.models import KeptSchema, SchemaTemplate, Tenant, new_schema_name
+
+LOCK_SPACE = 7206  # of advisory locks: one restore at a time for one institution
+KEEP_DAYS = 14
+TABLES_AT_ONCE = 50  # a DROP takes a lock for every table, index and sequence; the server has room for thousands
+
+
+def restore(*, tenant: Tenant, source: Path) -> Tenant:
+    """Make the institution what it was when `source` was written.
+
+    Raises Invalid for a backup that is damaged, of another institution, or of a newer release: nothing was touched.
+    Everybody has to sign in again, and what was waiting to be sent at that time is not sent again.
+    """
+    with archive.opened(source) as backup:
+        manifest = backup.manifest
+        if manifest.institution != str(tenant.pk):
+            raise Invalid(f"This is a backup of {manifest.name} ({manifest.slug}).", code="foreign_backup")
+        newer = set(manifest.migrations) - {f"{app}.{name}" for app, name in MigrationLoader(None).disk_migrations}
+        if newer:
+            raise Invalid(
+                f"The backup was made by a newer release, which knows {sorted(newer)[0]}; upgrade first.",
+                code="newer_backup",
+            )
+        with platform(), owner_connection(), _alone(tenant):
+            fresh = KeptSchema.objects.create(tenant=tenant, schema_name=new_schema_name(), reason="restoring")
+            _fill(fresh.schema_name, backup)
+            _bring_up(tenant, fresh.schema_name)
+            _copy_files(backup.files, Path(settings.MEDIA_ROOT) / str(tenant.pk))
+            return _flip(tenant, fresh, reason="restored")
+
+
+def undo_restore(*, tenant: Tenant) -> Tenant:
+    """Go back to the schema that the last restore put aside. Raises Conflict when none is kept."""
+    with platform(), owner_connection(), _alone(tenant):
+        kept = KeptSchema.objects.filter(tenant=tenant).exclude(reason="restoring").order_by("-kept_at").first()
+        if kept is None:
+            raise Conflict("No schema is kept of this institution; there is nothing to undo.", code="nothing_kept")
+        return _flip(tenant, kept, reason="undone")
+
+
+def drop_leftovers(*, older_than: timedelta = timedelta(days=KEEP_DAYS)) -> list[str]:
+    """Drop what killed restores left behind, and kept schemas that have had their time. Their names."""
+    dropped = []
+    with platform(), owner_connection():
+        for kept in KeptSchema.objects.select_related("tenant"):
+            aged = kept.kept_at < datetime.now(UTC) - older_than
+            if aged or kept.reason == "restoring":
+                with _alone(kept.tenant):
+                    if not KeptSchema.objects.filter(pk=kept.pk, schema_name=kept.schema_name).exists():
+                        continue  # a restore that was running has made it the institution's
+                    _drop(kept.schema_name)
+                    kept.delete()
+                    dropped.append(kept.schema_name)
+    return dropped
+
+
+def _fill(schema: str, backup: archive.Opened) -> None:
+    """Tables and rows as they were, in one transaction."""
+    with transaction.atomic():
+        with backup.dump.open(encoding="utf-8", newline="\n") as lines:
+            dumps.play(lines, name=backup.manifest.schema_name, into=schema)
+        if fingerprints([schema]).get(schema) != backup.manifest.fingerprint:
+            raise Invalid("The restored schema differs from the one that was backed up.", code="bad_backup")
+        if rows_of(schema) != backup.manifest.tables or migrations_of(schema) != backup.manifest.migrations:
+            raise Invalid("The restored rows are not those that were backed up.", code="bad_backup")
+
+
+def _bring_up(tenant: Tenant, schema: str) -> None:
+    """An older backup gets the migrations that it lacks; then the rooms settle what must not happen twice."""
+    context = tenant.context_in(schema)
+    template.migrate_schema(context)
+    if fingerprints([schema])[schema] != SchemaTemplate.objects.get().fingerprint:
+        raise Conflict("Migrated, the backup's schema differs from this release's template.", code="unlike_template")
+    with institution(context), acting(platform_work("restore")), transaction.atomic():
+        for _, step in registry.restore_steps:
+            step()
+
+
+def _flip(tenant: Tenant, to: KeptSchema, *, reason: str) -> Tenant:
+    """The institution's schema and the kept one change places: one transaction over two rows."""
+    with transaction.atomic():
+        locked = Tenant.objects.select_for_update().get(pk=tenant.pk)
+        old, locked.schema_name = locked.schema_name, to.schema_name
+        to.schema_name, to.reason, to.kept_at = old, reason, datetime.now(UTC)
+        # Both names are unique, and the two rows never hold the same one.
+        to.save(update_fields=["schema_name", "reason", "kept_at", "updated_at"])
+        locked.template_rows = SchemaTemplate.objects.get().rows if reason == "restored" else ""
+        locked.save(update_fields=["schema_name", "template_rows", "updated_at"])
+        transaction.on_commit(lambda: bus.tell("tenants", str(tenant.pk)))
+    return Tenant.objects.prefetch_related("domains").get(pk=tenant.pk)
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    """Files that are no longer there come back; none is overwritten, for the old schema may be returned to."""
+    for path in sorted(source.rglob("*")) if source.is_dir() else []:
+        place = target / path.relative_to(source)
+        if path.is_file() and not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, place)
+
+
+def _drop(schema: str) -> None:
+    """Tables in batches, then what is left. Nothing is reached through the schema any more."""
+    quote = connection.ops.quote_name
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s LIMIT %s", [schema, TABLES_AT_ONCE])
+            names = [name for (name,) in cursor.fetchall()]
+            if not names:
+                break
+            cursor.execute(f"DROP TABLE {', '.join(f'{quote(schema)}.{quote(name)}' for name in names)} CASCADE")
+        cursor.execute(f"DROP SCHEMA IF EXISTS {quote(schema)} CASCADE")
+
+
+@contextmanager
+def _alone(tenant: Tenant) -> Iterator[None]:
+    """One restore, undo or drop at a time for one institution."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, %s))", [str(tenant.pk), LOCK_SPACE])
+        try:
+            yield
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, %s))", [str(tenant.pk), LOCK_SPACE])

@@ -1,0 +1,303 @@
+"""One institution is taken back to another day while its neighbours are not touched."""
+
+import gzip
+import json
+import tarfile
+from collections.abc import Iterator
+from datetime import timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+from django.db import connection, transaction
+from django.test import override_settings
+from psycopg import sql
+
+from shared_apps.core.actors import acting, command
+from shared_apps.core.context import InstitutionContext, institution, platform
+from shared_apps.core.errors import Conflict, Invalid
+from shared_apps.tenants import migrating
+from shared_apps.tenants.backups import archive, back_up, drop_leftovers, restore, restoring, undo_restore
+from shared_apps.tenants.fingerprint import fingerprints
+from shared_apps.tenants.models import Backup, KeptSchema, Tenant
+from shared_apps.tenants.services import migrate_platform
+from tenant_apps.eventlog.models import Job, OutboxMessage
+from tenant_apps.school.models import Campus
+from tests import cast as casting
+from tests.api import as_person
+
+LATER = {"school": "tests.shared_apps.tenants.later_release"}
+
+
+@pytest.fixture
+def places(transactional_db: None, tmp_path: Path) -> Iterator[Path]:
+    with override_settings(BACKUP_DIR=tmp_path / "backups", MEDIA_ROOT=tmp_path / "media"), acting(command("test")):
+        yield tmp_path
+
+
+def tenant_of(context: InstitutionContext) -> Tenant:
+    with platform():
+        return Tenant.objects.prefetch_related("domains").get(pk=context.id)
+
+
+def content_of(schema: str) -> dict[str, str]:
+    """A digest of the rows of each table, whatever their order."""
+    found = {}
+    with platform(), connection.cursor() as cursor:
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema])
+        for (name,) in cursor.fetchall():
+            query = sql.SQL("SELECT md5(string_agg(t::text, '' ORDER BY t::text)) FROM {} t")
+            cursor.execute(query.format(sql.Identifier(schema, name)).as_string(connection.connection))
+            found[name] = cursor.fetchone()[0]
+    return found
+
+
+def rename_the_campus(context: InstitutionContext, name: str) -> None:
+    with institution(context), transaction.atomic():
+        campus = Campus.objects.order_by("id").first()
+        assert campus is not None
+        campus.name = name
+        campus.save()
+
+
+def campus_names(context: InstitutionContext) -> set[str]:
+    with institution(context):
+        return set(Campus.objects.values_list("name", flat=True))
+
+
+def now_at(context: InstitutionContext) -> InstitutionContext:
+    return tenant_of(context).context
+
+
+def test_a_restore_brings_back_rows_and_files_and_touches_no_neighbour(
+    places: Path, greenwood: InstitutionContext, lumiere: InstitutionContext
+) -> None:
+    kept = places / "media" / str(greenwood.id) / "a" / "report.pdf"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"%PDF")
+    before, neighbour = content_of(greenwood.schema_name), content_of(lumiere.schema_name)
+    made = back_up(tenant=tenant_of(greenwood))
+    rename_the_campus(greenwood, "Renamed by mistake")
+    kept.unlink()
+    restored = restore(tenant=tenant_of(greenwood), source=made.path)
+    assert restored.schema_name != greenwood.schema_name
+    after = content_of(restored.schema_name)
+    differing = {name for name in before if before[name] != after[name]}
+    assert "Renamed by mistake" not in campus_names(restored.context)
+    assert not {name for name in differing if name.startswith(("school_", "academics_"))}
+    assert kept.read_bytes() == b"%PDF"
+    assert content_of(lumiere.schema_name) == neighbour
+    assert fingerprints_agree(restored, lumiere)
+
+
+def fingerprints_agree(tenant: Tenant, other: InstitutionContext) -> bool:
+    with platform():
+        return len(set(fingerprints([tenant.schema_name, other.schema_name]).values())) == 1
+
+
+def test_everybody_signs_in_again_and_nothing_is_sent_twice(places: Path, greenwood: InstitutionContext) -> None:
+    principal = as_person(greenwood, casting.of(greenwood).principal)
+    assert principal.get("/api/v1/school/campuses/").status_code == 200
+    with institution(greenwood):
+        OutboxMessage.objects.create(topic="notify", payload={})
+        Job.objects.create(kind="test", state=Job.State.RUNNING)
+    made = back_up(tenant=tenant_of(greenwood))
+    restored = restore(tenant=tenant_of(greenwood), source=made.path)
+    assert principal.get("/api/v1/school/campuses/").status_code == 401
+    assert as_person(greenwood, casting.of(greenwood).principal).get("/api/v1/school/campuses/").status_code == 200
+    with institution(restored.context):
+        assert not OutboxMessage.objects.filter(done_at=None).exists()
+        assert Job.objects.get().state == Job.State.FAILED
+
+
+def test_a_restore_can_be_undone_and_done_again(places: Path, greenwood: InstitutionContext) -> None:
+    made = back_up(tenant=tenant_of(greenwood))
+    rename_the_campus(greenwood, "Later")
+    restore(tenant=tenant_of(greenwood), source=made.path)
+    assert "Later" not in campus_names(now_at(greenwood))
+    undo_restore(tenant=tenant_of(greenwood))
+    assert now_at(greenwood).schema_name == greenwood.schema_name
+    assert "Later" in campus_names(now_at(greenwood))
+    undo_restore(tenant=tenant_of(greenwood))
+    assert "Later" not in campus_names(now_at(greenwood))
+
+
+def test_nothing_is_undone_where_nothing_was_restored(places: Path, greenwood: InstitutionContext) -> None:
+    with pytest.raises(Conflict):
+        undo_restore(tenant=tenant_of(greenwood))
+
+
+def test_a_backup_is_readable_by_its_identity_alone(places: Path, greenwood: InstitutionContext) -> None:
+    made = back_up(tenant=tenant_of(greenwood))
+    raw = made.path.read_bytes()
+    assert raw.startswith(b"age-encryption.org/v1")
+    assert b"Greenwood" not in raw
+    other = pyrage.x25519.Identity.generate()
+    with override_settings(BACKUP_IDENTITY=str(other)), pytest.raises(Invalid, match="another key"):
+        restore(tenant=tenant_of(greenwood), source=made.path)
+    identity = archive._identity()
+    assert b"Greenwood" in parts_of(pyrage.decrypt(raw, [identity]))["manifest.json"]
+
+
+def test_backups_can_be_made_for_a_key_that_is_kept_elsewhere(places: Path, greenwood: InstitutionContext) -> None:
+    away = pyrage.x25519.Identity.generate()
+    with override_settings(BACKUP_RECIPIENTS=[str(away.to_public())]):
+        made = back_up(tenant=tenant_of(greenwood))
+    assert not (places / "backups" / "identity.txt").exists()
+    with override_settings(BACKUP_IDENTITY=str(away)):
+        assert restore(tenant=tenant_of(greenwood), source=made.path).pk == greenwood.id
+
+
+def parts_of(packed: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=BytesIO(gzip.decompress(packed))) as tar:
+        return {entry.name: file.read() for entry in tar.getmembers() if (file := tar.extractfile(entry))}
+
+
+def forged(made: Backup, change: Any) -> Path:
+    """The backup, its parts changed by somebody who has the key."""
+    identity = archive._identity()
+    parts = change(parts_of(pyrage.decrypt(made.path.read_bytes(), [identity])))
+    packed = BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, content in parts.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, BytesIO(content))
+    target = made.path.with_name("forged.age")
+    target.write_bytes(pyrage.encrypt(packed.getvalue(), [identity.to_public()]))
+    return target
+
+
+def with_manifest(**changes: Any) -> Any:
+    def change(parts: dict[str, bytes]) -> dict[str, bytes]:
+        return parts | {"manifest.json": json.dumps(json.loads(parts["manifest.json"]) | changes).encode()}
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (with_manifest(format=2), "other_format"),
+        (with_manifest(institution="019a9f3e-5c1b-7d2e-8f40-1a2b3c4d5e6f"), "foreign_backup"),
+        (with_manifest(migrations=["school.0099_from_the_future"]), "newer_backup"),
+        (with_manifest(fingerprint="0" * 32), "bad_backup"),
+        (with_manifest(tables={}), "bad_backup"),
+        (lambda parts: parts | {"schema.sql": parts["schema.sql"][:-500]}, "bad_backup"),
+        (lambda parts: {name: part for name, part in parts.items() if name != "schema.sql"}, "bad_backup"),
+        (lambda parts: parts | {"../escape": b"x"}, "bad_backup"),
+    ],
+)
+def test_a_backup_that_is_not_what_it_says_changes_nothing(
+    places: Path, greenwood: InstitutionContext, change: Any, code: str
+) -> None:
+    source = forged(back_up(tenant=tenant_of(greenwood)), change)
+    with pytest.raises(Invalid) as refused:
+        restore(tenant=tenant_of(greenwood), source=source)
+    assert refused.value.code == code
+    assert now_at(greenwood).schema_name == greenwood.schema_name
+    drop_leftovers()
+    assert schemas() == {greenwood.schema_name} | others(greenwood)
+
+
+def schemas() -> set[str]:
+    with platform(), connection.cursor() as cursor:
+        cursor.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 't\\_%'")
+        return {name for (name,) in cursor.fetchall()}
+
+
+def others(context: InstitutionContext) -> set[str]:
+    with platform():
+        return set(Tenant.objects.exclude(pk=context.id).values_list("schema_name", flat=True))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a backup", b"age-encryption.org/v1\n" + b"x" * 100])
+def test_a_file_that_is_no_backup_is_refused(places: Path, greenwood: InstitutionContext, content: bytes) -> None:
+    source = places / "some.age"
+    source.write_bytes(content)
+    with pytest.raises(Invalid):
+        restore(tenant=tenant_of(greenwood), source=source)
+    with pytest.raises(Invalid, match="no such backup"):
+        restore(tenant=tenant_of(greenwood), source=places / "missing.age")
+
+
+def test_an_older_backup_gets_the_migrations_that_it_lacks(places: Path, greenwood: InstitutionContext) -> None:
+    made = back_up(tenant=tenant_of(greenwood))
+    with override_settings(MIGRATION_MODULES=LATER):
+        migrate_platform()
+        assert migrating.migrate_institutions().failed == []
+        restored = restore(tenant=tenant_of(greenwood), source=made.path)
+        assert migrating.unlike_the_template() == []
+        assert migrating.institutions_behind() == []
+        with institution(restored.context), connection.cursor() as cursor:
+            cursor.execute("SELECT extra_9 FROM school_campus LIMIT 1")
+
+
+def test_a_restore_that_dies_before_the_flip_leaves_the_institution_as_it_is(
+    places: Path, greenwood: InstitutionContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = back_up(tenant=tenant_of(greenwood))
+    before = schemas()
+
+    def die(*args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(restoring, "_flip", die)
+    with pytest.raises(KeyboardInterrupt):
+        restore(tenant=tenant_of(greenwood), source=made.path)
+    monkeypatch.undo()
+    assert now_at(greenwood).schema_name == greenwood.schema_name
+    (left,) = schemas() - before
+    assert drop_leftovers() == [left]
+    assert schemas() == before
+
+
+def test_kept_schemas_go_after_their_time_and_not_before(places: Path, greenwood: InstitutionContext) -> None:
+    made = back_up(tenant=tenant_of(greenwood))
+    restore(tenant=tenant_of(greenwood), source=made.path)
+    assert drop_leftovers() == []
+    assert drop_leftovers(older_than=timedelta(0)) == [greenwood.schema_name]
+    with platform():
+        assert not KeptSchema.objects.exists()
+    assert campus_names(now_at(greenwood)) != "Nothing"
+
+
+def test_a_backup_counts_its_rows_in_the_dump_s_own_snapshot(
+    places: Path, greenwood: InstitutionContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer goes on while the backup is made."""
+    from shared_apps.tenants.backups import making
+
+    plainly = making.dumps.dump
+
+    def dump_then_write(schema: str, target: Path, *options: str) -> None:
+        plainly(schema, target, *options)
+        with owner_connection_of_another():
+            rename_the_campus(greenwood, "While it was written")
+
+    monkeypatch.setattr(making.dumps, "dump", dump_then_write)
+    made = back_up(tenant=tenant_of(greenwood))
+    monkeypatch.undo()
+    restored = restore(tenant=tenant_of(greenwood), source=made.path)
+    assert "While it was written" not in campus_names(restored.context)
+
+
+def owner_connection_of_another() -> Any:
+    """A connection beside the one that holds the snapshot."""
+    from contextlib import contextmanager
+
+    from django.db import connections
+
+    @contextmanager
+    def beside() -> Iterator[None]:
+        holding = connections["default"]
+        connections["default"] = connections.create_connection("default")
+        try:
+            yield
+        finally:
+            connections["default"].close()
+            connections["default"] = holding
+
+    return beside()
