@@ -8,6 +8,7 @@ from tenant_apps.academics import api as academics
 from tenant_apps.accounts import api as accounts
 from tenant_apps.communication import api as communication
 from tenant_apps.eventlog import api as eventlog
+from tenant_apps.files import api as files
 from tenant_apps.interop import api as interop
 from tenant_apps.school import api as school
 
@@ -24,6 +25,7 @@ everywhere: list[URLPattern | URLResolver] = [
     *room("accounts/", accounts.routes),
     *room("communication/", communication.routes),
     *room("", eventlog.routes),
+    *files.urlpatterns,
 ]
 institution = [
     *everywhere,

@@ -12,6 +12,7 @@ from tasks import relay
 from tasks.app import app
 from tenant_apps.accounts.models import Session
 from tenant_apps.eventlog import services as eventlog
+from tenant_apps.files import services as files
 from tenant_apps.interop.services import sweep_uploads
 
 EVENTS_KEPT = timedelta(days=30)
@@ -32,11 +33,13 @@ def purge() -> None:
 
 @app.task(name="platform.purge_institution")
 def purge_institution() -> None:
-    """Forget expired sessions with their refresh tokens, old events, finished messages and left-over uploads."""
+    """Forget expired sessions with their refresh tokens, old events, finished messages, expired and left-over files."""
     now = timezone.now()
     Session.objects.filter(expires_at__lt=now).delete()
     eventlog.purge(events_before=now - EVENTS_KEPT, messages_before=now - MESSAGES_KEPT)
     sweep_uploads()
+    files.sweep_expired()
+    files.sweep_orphans()
 
 
 def to_each_institution(task: Task, *args: Any) -> int:
