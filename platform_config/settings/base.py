@@ -141,6 +141,10 @@ RATE_LIMIT_ANON = env.rate("RATE_LIMIT_ANON", "100/hour")
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 ROSTER_UPLOAD_MAX_BYTES = env.integer("ROSTER_UPLOAD_MAX_BYTES", 64 * 1024 * 1024, least=1024)
 FILE_UPLOAD_PERMISSIONS = 0o600
+
+# The log of changes: where the heads of its chains are kept, outside of the database, and for how long it says what.
+AUDIT_ANCHORS = Path(env.text("AUDIT_ANCHORS", str(DATA_DIR / "anchors"))).resolve()
+AUDIT_RETENTION_YEARS = env.integer("AUDIT_RETENTION_YEARS", 10, least=1)
 FILES_SENT_BY_PROXY = env.flag("FILES_SENT_BY_PROXY", False)
 TABLE_UPLOAD_MAX_BYTES = env.integer("TABLE_UPLOAD_MAX_BYTES", 32 * 1024 * 1024, least=1024)
 

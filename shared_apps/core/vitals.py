@@ -6,7 +6,7 @@ import structlog
 
 from shared_apps.core import bus
 
-PROCESSES = ("relay", "beat")
+PROCESSES = ("relay", "beat", "sealer")
 SECONDS = 30
 log = structlog.get_logger(__name__)
 

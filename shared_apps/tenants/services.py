@@ -12,7 +12,7 @@ from django.db import IntegrityError, connection, transaction
 
 from shared_apps.core import bus
 from shared_apps.core.actors import acting, platform_work
-from shared_apps.core.context import Kind, State, institution, platform
+from shared_apps.core.context import InstitutionContext, Kind, State, institution, platform
 from shared_apps.core.engine.base import owner_connection
 from shared_apps.core.errors import Conflict, Invalid, NotFound
 from shared_apps.core.registry import NewInstitution, registry
@@ -130,6 +130,13 @@ def find_tenant(slug: str) -> Tenant:
     if tenant is None:
         raise NotFound(f"There is no institution {slug!r}; `manage.py tenant list` shows them.", code="no_institution")
     return tenant
+
+
+def every_institution() -> list[InstitutionContext]:
+    """Those that have a schema, whatever their state, in the order of their making."""
+    with platform():
+        kept = Tenant.objects.exclude(state__in=(State.PROVISIONING, State.DELETED))
+        return [tenant.context for tenant in kept.prefetch_related("domains").order_by("created_at", "id")]
 
 
 def change_state(*, tenant: Tenant, to: State, reason: str) -> Tenant:

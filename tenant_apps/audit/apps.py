@@ -1,6 +1,13 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class AuditConfig(AppConfig):
     name = "tenant_apps.audit"
     label = "audit"
+
+    def ready(self) -> None:
+        from tenant_apps.audit import coverage
+
+        # Before the rooms' own receivers, in the order of INSTALLED_APPS: what they write is in the log.
+        post_migrate.connect(coverage.watch_after_migrate, sender=self, dispatch_uid="audit.coverage")

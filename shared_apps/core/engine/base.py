@@ -123,7 +123,9 @@ class DatabaseWrapper(StockWrapper):
         if status == TransactionStatus.INERROR:  # only a rollback can follow, let it through
             return
         inside = isinstance(current(), InstitutionContext)
-        path = f"{schema}, public" if inside else schema
+        # Temporary tables last: else one of a session's own would stand before ours, also for functions that keep
+        # this path and run with the owner's rights.
+        path = f"{schema}, public, pg_temp" if inside else f"{schema}, pg_temp"
         statements = []
         # PostgreSQL 18 reports search_path to its client after SET, rollback and RESET alike, so the comparison is
         # right across savepoints and pooled connections. Older servers report nothing: there it is sent each time.

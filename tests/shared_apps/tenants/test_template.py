@@ -67,7 +67,7 @@ def test_the_dump_leaves_nothing_behind_in_the_session(transactional_db: None, g
     with platform(), owner_connection(), connection.cursor() as cursor:
         template.replay("t_once")
         cursor.execute("SHOW search_path")
-        assert cursor.fetchone() == ("public",)
+        assert cursor.fetchone() == ("public, pg_temp",)
         cursor.execute("SHOW check_function_bodies")
         assert cursor.fetchone() == ("on",)
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from django.db import connections
 
+from shared_apps.core.actors import acting, command
 from shared_apps.core.context import InstitutionContext, institution
 
 Result = TypeVar("Result")
@@ -18,7 +19,7 @@ def together(count: int, context: InstitutionContext, job: Callable[[], Result])
 
     def run() -> Result:
         try:
-            with institution(context):
+            with institution(context), acting(command("test")):
                 start.wait(timeout=30)
                 return job()
         finally:

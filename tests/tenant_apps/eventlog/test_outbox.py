@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from shared_apps.core import bus
+from shared_apps.core.actors import acting, command
 from shared_apps.core.context import InstitutionContext, NoTenant, institution, platform
 from shared_apps.core.publish import publish
 from tenant_apps.accounts.models import Role
@@ -141,7 +142,7 @@ def test_several_relays_at_once_carry_out_each_message_once(
         Role.objects.create(code=f"effect-{uuid4().hex[:20]}", name="effect")
 
     def work() -> None:
-        with institution(greenwood):
+        with institution(greenwood), acting(command("test")):
             start.wait()
             relay()
         connection.close()

@@ -6,6 +6,7 @@ from threading import Barrier, Thread
 import pytest
 from django.db import IntegrityError, connections, transaction
 
+from shared_apps.core.actors import acting, command
 from shared_apps.core.context import InstitutionContext, institution
 from shared_apps.core.errors import Conflict, Invalid
 from tenant_apps.school.models import Student, StudentStatus
@@ -84,7 +85,7 @@ def test_two_changes_at_once_leave_one_open_state(transactional_db: None, greenw
 
     def leave(to: str) -> None:
         try:
-            with institution(greenwood):
+            with institution(greenwood), acting(command("test")):
                 gate.wait()
                 change_student_state(student=student, to=to, on=date(2025, 3, 1))
         except Conflict:
