@@ -6,6 +6,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 from shared_apps.core.models import Record
+from shared_apps.core.search import folded_index, folded_text
 from tenant_apps.academics.querysets import EnrolmentQuerySet, SectionTeacherQuerySet
 from tenant_apps.school.models import AcademicYear, Campus, GradeLevel, Room, Staff, Student, Term
 from tenant_apps.school.models.ground import SourcedRecord, ends_after_start
@@ -36,11 +37,15 @@ class Course(SourcedRecord):
     )
     code = models.CharField(max_length=50, blank=True)
     title = models.CharField(max_length=200)
+    search_text = folded_text("code", "title")
 
     class Meta:
         default_permissions = ()
         ordering = ("title", "id")
-        indexes = [models.Index(fields=("title", "id"), name="academics_course_by_title")]
+        indexes = [
+            models.Index(fields=("title", "id"), name="academics_course_by_title"),
+            folded_index("academics_course_by_text"),
+        ]
 
     def __str__(self) -> str:
         return self.title
@@ -60,11 +65,15 @@ class Section(SourcedRecord):
     kind = models.CharField(max_length=20, choices=Kind.choices, default=Kind.SCHEDULED)
     code = models.CharField(max_length=50, blank=True)
     title = models.CharField(max_length=200)
+    search_text = folded_text("code", "title")
 
     class Meta:
         default_permissions = ()
         ordering = ("title", "id")
-        indexes = [models.Index(fields=("title", "id"), name="academics_section_by_title")]
+        indexes = [
+            models.Index(fields=("title", "id"), name="academics_section_by_title"),
+            folded_index("academics_section_by_text"),
+        ]
 
     def __str__(self) -> str:
         return self.title

@@ -22,7 +22,7 @@ from tenant_apps.school.models import (
     StudentStatus,
     Term,
 )
-from tenant_apps.school.models.people import StudentState
+from tenant_apps.school.models.people import SEARCHED, StudentState
 from tenant_apps.school.permissions import SchoolPermission
 
 # `notes` are left out: they are for the office, and whoever sees a row sees all of its columns.
@@ -52,7 +52,6 @@ PERSON_FILTERS = {
     "user": EXACT,
     "sourced_id": EXACT,
 }
-PERSON_SEARCH = ("given_name", "family_name", "preferred_given_name", "preferred_family_name", "email")
 PERSON_EXAMPLE = {"given_name": "Zoë", "family_name": "Ångström", "birth_date": "2014-03-09", "language": "sv"}
 
 
@@ -191,7 +190,7 @@ class StudentViewSet(ResourceViewSet):
         "joined_on": RANGE,
         "left_on": RANGE,
     }
-    search = (*PERSON_SEARCH, "student_number")
+    search = (*SEARCHED, "student_number")
     ordering = ("family_name", "given_name")
     orderable = ("family_name", "given_name", "student_number", "birth_date", "joined_on", "left_on", "created_at")
     example = {**PERSON_EXAMPLE, "student_number": "S-1042", "state": "enrolled"}
@@ -243,7 +242,7 @@ class GuardianViewSet(ResourceViewSet):
     }
     fields = PERSON
     filters = PERSON_FILTERS
-    search = PERSON_SEARCH
+    search = SEARCHED
     ordering = ("family_name", "given_name")
     orderable = ("family_name", "given_name", "created_at")
     example = PERSON_EXAMPLE
@@ -297,7 +296,7 @@ class StaffViewSet(ResourceViewSet):
         "employed_from": RANGE,
         "employed_until": RANGE,
     }
-    search = (*PERSON_SEARCH, "staff_number", "position")
+    search = (*SEARCHED, "staff_number", "position")
     ordering = ("family_name", "given_name")
     orderable = ("family_name", "given_name", "staff_number", "employed_from", "created_at")
     example = {**PERSON_EXAMPLE, "staff_number": "T-17", "position": "Head of mathematics"}

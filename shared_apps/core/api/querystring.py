@@ -14,7 +14,9 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 from shared_apps.core.api.declarations import Filter
+from shared_apps.core.api.etags import digest
 from shared_apps.core.errors import Invalid
+from shared_apps.core.search import DISTANCE, Word, words_of
 
 PAGE_SIZE = 50
 MOST_PAGE_SIZE = 200
@@ -42,7 +44,7 @@ class ListRequest:
     """A list's parameters, checked and typed."""
 
     filters: tuple[tuple[Lookup, Any], ...]
-    search: tuple[str, ...]
+    search: tuple[Word, ...]
     ordering: tuple[str, ...]
     cursor: "Cursor | None"
     page: int | None
@@ -50,6 +52,16 @@ class ListRequest:
     count: bool
     pairs: tuple[tuple[str, str], ...]
     shape: "Shape"
+
+    @property
+    def place(self) -> str:
+        """What a cursor belongs to: the ordering, and for one by resemblance the question itself."""
+        ordering = ",".join(self.ordering)
+        return place_of(ordering, self.search) if DISTANCE in self.ordering else ordering
+
+
+def place_of(ordering: str, search: tuple[Word, ...]) -> str:
+    return f"{ordering}:{digest(repr([word.text for word in search]).encode())[:12]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +83,17 @@ class Cursor:
     backwards: bool
     values: tuple[Any, ...]
 
-    def encode(self, ordering: tuple[str, ...]) -> str:
-        raw = orjson.dumps([",".join(ordering), int(self.backwards), *self.values], default=str)
+    def encode(self, place: str) -> str:
+        raw = orjson.dumps([place, int(self.backwards), *self.values], default=str)
         return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def decode_cursor(text: str, ordering: tuple[str, ...], fields: list[models.Field]) -> Cursor:
+def decode_cursor(text: str, place: str, fields: list[models.Field]) -> Cursor:
     """Raises Invalid for a cursor that is damaged or belongs to another ordering."""
     try:
         raw = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
         signature, backwards, *values = raw
-        if signature != ",".join(ordering) or backwards not in (0, 1) or len(values) != len(fields):
+        if signature != place or backwards not in (0, 1) or len(values) != len(fields):
             raise ValueError
         typed = tuple(_mark(field, value) for field, value in zip(fields, values, strict=True))
     except (ValueError, TypeError, binascii.Error, ValidationError, OverflowError):
@@ -205,6 +217,11 @@ def refuse_name(parameter: str, name: str, known: Iterable[str]) -> Invalid:
     return bad(parameter, f"{parameter} knows no {name[:60]!r}. {hint}", f"bad_{parameter}")
 
 
+def column(model: type[models.Model], name: str) -> models.Field:
+    """A column that a list may be ordered by; the resemblance to what is searched for is a number that is computed."""
+    return models.IntegerField() if name == DISTANCE else model._meta.get_field(name)
+
+
 def _whole(ordering: tuple[str, ...]) -> tuple[str, ...]:
     """The ordering with the id as its last word; it falls where all else falls, so that one index answers both."""
     if "id" in {name.removeprefix("-") for name in ordering}:
@@ -243,20 +260,25 @@ class ListGrammar:
         given = pairs(query_string)
         refuse_unknown(given, self.known)
         values = dict(given)
+        search = self._search(values.get("search", ""))
         ordering = self._ordering(values.get("ordering"))
+        if search and "ordering" not in values:
+            ordering = (DISTANCE, *ordering)
         if "cursor" in values and "page" in values:
             raise bad("page", "Use either cursor or page, not both.", "bad_page")
         cursor = None
         if "cursor" in values:
-            fields = [self.model._meta.get_field(name.lstrip("-")) for name in ordering]
-            cursor = decode_cursor(values["cursor"], ordering, fields)
+            fields = [column(self.model, name.lstrip("-")) for name in ordering]
+            place = ",".join(ordering)
+            place = place_of(place, search) if DISTANCE in ordering else place
+            cursor = decode_cursor(values["cursor"], place, fields)
         page = self._number(values, "page", 1, MOST_PAGES) if "page" in values else None
         size = self._number(values, "page_size", 1, MOST_PAGE_SIZE) if "page_size" in values else PAGE_SIZE
         return ListRequest(
             filters=tuple(
                 (lookup, self._value(lookup, values[n])) for n, lookup in self.lookups.items() if n in values
             ),
-            search=self._search(values.get("search", "")),
+            search=search,
             ordering=ordering,
             cursor=cursor,
             page=page,
@@ -324,8 +346,8 @@ class ListGrammar:
             raise bad(name, f"{name} is true or false.", f"bad_{name}")
         return BOOLEANS[values[name].lower()]
 
-    def _search(self, text: str) -> tuple[str, ...]:
-        words = tuple(text.split())
+    def _search(self, text: str) -> tuple[Word, ...]:
+        words = words_of(text)
         if len(words) > MOST_SEARCH_WORDS or len(text) > MOST_TEXT:
             raise bad("search", f"Search for {MOST_SEARCH_WORDS} words at most.", "bad_search")
         return words

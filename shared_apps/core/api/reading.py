@@ -14,10 +14,11 @@ from django.http import HttpRequest
 
 from shared_apps.core.api.compiled import compile_query
 from shared_apps.core.api.declarations import EVERYONE, REGISTERED, Narrowing, Own
-from shared_apps.core.api.querystring import MOST_PAGES, Cursor, ListGrammar, ListRequest, Shape
+from shared_apps.core.api.querystring import MOST_PAGES, Cursor, ListGrammar, ListRequest, Shape, column
 from shared_apps.core.clock import local_date
 from shared_apps.core.permissions import Principal, Reach, Scope
 from shared_apps.core.registry import Viewer, registry
+from shared_apps.core.search import DISTANCE, Searcher
 
 Scopes = Mapping[Scope, object] | Narrowing | Own
 """A path from the model to the scope's value, or REGISTERED; or EVERYONE, or Own, for all scopes."""
@@ -80,8 +81,9 @@ class Reader:
         search: tuple[str, ...],
     ) -> None:
         self.name, self.queryset, self.fields, self.scopes = name, queryset, fields, scopes
-        self.grammar, self.search = grammar, search
+        self.grammar = grammar
         model = queryset.model
+        self.searcher = Searcher(model, search)
         self.columns = [model._meta.get_field(field) for field in fields]
         names = ", ".join(connection.ops.quote_name(field) for field in fields)
         self._alias = f"r({names})"
@@ -91,7 +93,7 @@ class Reader:
             self._parts(fields) if self._texts else f"SELECT row_to_json(r)::text FROM ({{}}) AS {self._alias}"
         )
 
-    def _parts(self, *parts: Sequence[str]) -> str:
+    def _parts(self, *parts: Sequence[str], ranked: bool = False) -> str:
         """SQL that answers each row in several JSON parts, each of some columns.
 
         The inner query stays the same whatever the parts are, so that a client that tries every set of columns fills no
@@ -105,7 +107,8 @@ class Reader:
             )
             rows.append(f"LATERAL (SELECT {columns}) AS p{number}")
             shown.append(f"row_to_json(p{number})::text")
-        return f"SELECT {', '.join(shown)} FROM ({{}}) AS {self._alias}, {', '.join(rows)}"
+        alias = f"{self._alias[:-1]}, {quote(DISTANCE)})" if ranked else self._alias
+        return f"SELECT {', '.join(shown)} FROM ({{}}) AS {alias}, {', '.join(rows)}"
 
     def narrow(self, queryset: QuerySet, seen: Sight, values: Sequence[Any] | None = None) -> QuerySet:
         """The rows of `queryset` within sight. `values` stand in for the sight's own (a compiled query's holes)."""
@@ -186,6 +189,7 @@ class Reader:
 
         `include` answers the related records as JSON, from what the rows refer to.
         """
+        ranked = DISTANCE in asked.ordering
         marks = asked.cursor.values if asked.cursor else ()
         backwards = asked.cursor is not None and asked.cursor.backwards
         tail, tail_values = "LIMIT %s", [asked.page_size + 1]
@@ -193,7 +197,8 @@ class Reader:
             tail, tail_values = "LIMIT %s OFFSET %s", [asked.page_size + 1, (asked.page - 1) * asked.page_size]
         shape = (
             "many", seen.kinds, tuple((lk.name, _arity(lk.kind, value)) for lk, value in asked.filters),
-            len(asked.search), asked.ordering, backwards, tuple(mark is None for mark in marks), tail,
+            tuple(word.reach for word in asked.search), asked.ordering, backwards,
+            tuple(mark is None for mark in marks), tail,
         )  # fmt: skip
         values = [*seen.values, *_flat(asked), *(mark for mark in marks if mark is not None)]
 
@@ -203,13 +208,14 @@ class Reader:
                 known = iter(rest)
                 places = [None if mark is None else next(known) for mark in marks]
                 queryset = queryset.filter(self._beyond(asked.ordering, backwards, places))
-            return queryset.order_by(*self._order(asked.ordering, backwards)).values_list(*self._attnames)
+            queryset = queryset.order_by(*self._order(asked.ordering, backwards))
+            return queryset.values_list(*self._attnames, *((DISTANCE,) if ranked else ()))
 
         select = self._select
-        if not asked.shape.whole:
+        if ranked or not asked.shape.whole:
             ordered = (name.removeprefix("-") for name in asked.ordering)
             marked = tuple(dict.fromkeys((*ordered, *asked.shape.include)))
-            select = self._parts(asked.shape.fields or self.fields, marked)
+            select = self._parts(asked.shape.fields or self.fields, marked, ranked=ranked)
         found = [] if seen.nothing else self._run(select, shape, build, values, tail, tail_values)
         more = len(found) > asked.page_size
         found = found[: asked.page_size]
@@ -233,7 +239,7 @@ class Reader:
             "count",
             seen.kinds,
             tuple((lk.name, _arity(lk.kind, v)) for lk, v in asked.filters),
-            len(asked.search),
+            tuple(word.reach for word in asked.search),
         )
 
         def build(given: Sequence[Any]) -> QuerySet:
@@ -246,6 +252,11 @@ class Reader:
             cursor.execute(f"SELECT count(*) FROM ({query[0]}) AS r", query[1])
             return int(cursor.fetchone()[0])
 
+    def rows(self, seen: Sight, asked: ListRequest) -> QuerySet:
+        """All rows that the list would show page by page, in its order; for an export."""
+        values = [*seen.values, *_flat(asked)]
+        return self._filtered(seen, asked, values)[0].order_by(*self._order(asked.ordering, False))
+
     def _filtered(self, seen: Sight, asked: ListRequest, given: Sequence[Any]) -> tuple[QuerySet, Sequence[Any]]:
         """The narrowed and filtered queryset, and the values that are left over for the cursor."""
         cut = len(seen.values)
@@ -257,11 +268,13 @@ class Reader:
                 continue
             taken, cut = given[cut : cut + arity], cut + arity
             queryset = queryset.filter(**{lookup.path: list(taken) if lookup.kind == "in" else taken[0]})
-        for word in given[cut : cut + len(asked.search)]:
-            matches = Q()
-            for column in self.search:
-                matches |= Q(**{f"{column}__icontains": word})
-            queryset = queryset.filter(matches)
+        words = given[cut : cut + len(asked.search)]
+        if words:
+            queryset = self.searcher.prepared(queryset)
+            for asked_word, word in zip(asked.search, words, strict=True):
+                queryset = queryset.filter(self.searcher.matches(asked_word.reach, word))
+            if DISTANCE in asked.ordering:
+                queryset = queryset.annotate(**{DISTANCE: self.searcher.distance(words)})
         return queryset, given[cut + len(asked.search) :]
 
     def _order(self, ordering: tuple[str, ...], backwards: bool) -> list[Any]:
@@ -284,7 +297,7 @@ class Reader:
         falling = [name.startswith("-") != backwards for name in ordering]
         if len(set(falling)) == 1 and not any(map(self._nullable, names)):
             compare = LessThan if falling[0] else GreaterThan
-            fields = [_plain(self.queryset.model._meta.get_field(name)) for name in names]
+            fields = [_plain(column(self.queryset.model, name)) for name in names]
             values = [Value(mark, output_field=field) for mark, field in zip(marks, fields, strict=True)]
             return compare(Row(*(F(name) for name in names)), Row(*values))
         condition, equal = Q(), Q()
@@ -301,7 +314,7 @@ class Reader:
         return condition
 
     def _nullable(self, name: str) -> bool:
-        return bool(self.queryset.model._meta.get_field(name).null)
+        return bool(column(self.queryset.model, name).null)
 
     def _run(
         self,
@@ -340,7 +353,7 @@ class Reader:
     def _mark(self, asked: ListRequest, row: str, backwards: bool) -> tuple[str, str]:
         record = orjson.loads(row)
         values = tuple(record[name.removeprefix("-")] for name in asked.ordering)
-        return "cursor", Cursor(backwards, values).encode(asked.ordering)
+        return "cursor", Cursor(backwards, values).encode(asked.place)
 
     def _link(self, request: HttpRequest, asked: ListRequest, extra: tuple[str, str]) -> str:
         scheme = "https" if request.is_secure() else "http"
@@ -366,4 +379,4 @@ def _flat(asked: ListRequest) -> list[Any]:
             flat += value
         elif not isinstance(value, bool):
             flat.append(value)
-    return [*flat, *asked.search]
+    return [*flat, *(word.text for word in asked.search)]

@@ -20,6 +20,7 @@ from psycopg.pq import ExecStatus, TransactionStatus
 
 from shared_apps.core.actors import Actor, actor
 from shared_apps.core.context import InstitutionContext, NoTenant, WrongContext, current
+from shared_apps.core.search import SIMILAR_ENOUGH
 
 # What begins a statement that may change rows; one in a WITH is found by its verb further on.
 WRITES = re.compile(
@@ -110,6 +111,12 @@ class DatabaseWrapper(StockWrapper):
         """What was told since the savepoint is forgotten by the server."""
         self._told = None
         super()._savepoint_rollback(sid)
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """How alike words must be to find each other is a setting of the session; the index asks no other."""
+        parameters: dict[str, Any] = super().get_connection_params()
+        similar = f"-c pg_trgm.word_similarity_threshold={SIMILAR_ENOUGH}"
+        return {**parameters, "options": f"{parameters.get('options', '')} {similar}".strip()}
 
     def _handle_search_path(self, cursor: Any = None) -> None:
         """Called for every cursor: tells the server where it stands and, in a transaction, who acts."""

@@ -1,5 +1,15 @@
 from django.db import migrations
 
+# What search compares (core/search.py). unaccent() is only STABLE, as its rules are a file; ours are taken for settled,
+# and every name is qualified, since indexes call it under any search path. Changing it rewrites every stored text.
+FOLD = """
+CREATE FUNCTION public.lyceum_fold(value text) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.translate(
+    pg_catalog.lower(public.unaccent('public.unaccent'::pg_catalog.regdictionary, normalize(value, NFKC))),
+    $$'`´-ʹʻʼʽ‘’‛′‐‑‒–—―$$, ''), 'ae', 'a'), 'oe', 'o'), 'ue', 'u')
+"""
+
 
 class Migration(migrations.Migration):
     """Extensions live in public only: one created inside an institution would take every other's constraints along
@@ -7,6 +17,9 @@ class Migration(migrations.Migration):
 
     dependencies = [("tenants", "0001_initial")]
     operations = [
-        migrations.RunSQL([f"CREATE EXTENSION IF NOT EXISTS {name} SCHEMA public"], migrations.RunSQL.noop)
-        for name in ("btree_gist", "pg_trgm", "unaccent")
+        *(
+            migrations.RunSQL([f"CREATE EXTENSION IF NOT EXISTS {name} SCHEMA public"], migrations.RunSQL.noop)
+            for name in ("btree_gist", "pg_trgm", "unaccent")
+        ),
+        migrations.RunSQL([FOLD], "DROP FUNCTION public.lyceum_fold(text)"),
     ]

@@ -220,7 +220,7 @@ def _page(rows: QuerySet[RosterImport], asked: ListRequest, request: Request) ->
         page.reverse()
 
     def link(record: RosterImport, back: bool) -> str:
-        mark = Cursor(back, (record.created_at, record.pk)).encode(NEWEST_FIRST)
+        mark = Cursor(back, (record.created_at, record.pk)).encode(asked.place)
         return request.build_absolute_uri(f"{request.path}?{urlencode([*asked.pairs, ('cursor', mark)])}")
 
     body: dict[str, Any] = {

@@ -80,7 +80,7 @@ class _Writer:
     def _copy(self, model: type[models.Model], columns: Sequence[str], rows: list[Values]) -> None:
         """Insert rows; columns that the roster says nothing of get the model's defaults."""
         given = set(columns) | set(STAMPS)
-        fields = [field for field in model._meta.concrete_fields if field.column not in given]
+        fields = [field for field in model._meta.concrete_fields if field.column not in given and not field.generated]
         rest = (*(field.get_db_prep_save(field.get_default(), connection) for field in fields), self.now, self.now)
         names = (*columns, *(field.column for field in fields), *STAMPS)
         statement = sql.SQL("COPY {} ({}) FROM STDIN").format(

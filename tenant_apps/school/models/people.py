@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import F, Func, Value
 
 from shared_apps.core.models import Record
+from shared_apps.core.search import folded_index, folded_text
 from tenant_apps.school.models.ground import SourcedRecord, ends_after_start
 from tenant_apps.school.models.places import Campus, GradeLevel
 from tenant_apps.school.querysets import StudentGuardianQuerySet
@@ -16,6 +17,9 @@ from tenant_apps.school.standards import country_code, language_tag
 def date_range(start: str = "starts_on", end: str = "ends_on") -> Func:
     """The half-open range of two date columns, for an exclusion constraint."""
     return Func(F(start), F(end), Value("[)"), function="daterange", output_field=DateRangeField())
+
+
+SEARCHED = ("given_name", "family_name", "preferred_given_name", "preferred_family_name", "email")
 
 
 class PersonDetails(SourcedRecord):
@@ -53,7 +57,10 @@ class PersonDetails(SourcedRecord):
         abstract = True
         default_permissions = ()
         ordering = ("family_name", "given_name", "id")
-        indexes = [models.Index(fields=("family_name", "given_name", "id"), name="school_%(class)s_by_name")]
+        indexes = [
+            models.Index(fields=("family_name", "given_name", "id"), name="school_%(class)s_by_name"),
+            folded_index("school_%(class)s_by_text"),
+        ]
 
     def __str__(self) -> str:
         return self.called
@@ -87,6 +94,7 @@ class Student(PersonDetails):
     state = models.CharField(max_length=20, choices=StudentState.choices, default=StudentState.ENROLLED, editable=False)
     joined_on = models.DateField(null=True, blank=True)
     left_on = models.DateField(null=True, blank=True)
+    search_text = folded_text(*SEARCHED, "student_number")
 
     class Meta(PersonDetails.Meta):
         abstract = False
@@ -121,6 +129,8 @@ class StudentStatus(Record):
 
 class Guardian(PersonDetails):
     """Somebody who answers for students; what they may do is said per child in StudentGuardian."""
+
+    search_text = folded_text(*SEARCHED)
 
     class Meta(PersonDetails.Meta):
         abstract = False
@@ -176,6 +186,7 @@ class Staff(PersonDetails):
     position = models.CharField(max_length=100, blank=True)
     employed_from = models.DateField(null=True, blank=True)
     employed_until = models.DateField(null=True, blank=True)
+    search_text = folded_text(*SEARCHED, "staff_number", "position")
 
     class Meta(PersonDetails.Meta):
         abstract = False

@@ -8,12 +8,14 @@ from uuid import UUID
 
 import orjson
 import pytest
-from django.db.models import CharField, F, Q, QuerySet, Value
+from django.db.models import BooleanField, CharField, F, Q, QuerySet, Value
+from django.db.models.expressions import RawSQL
 from django.db.models.lookups import Exact
 from django.test import RequestFactory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared_apps.core import search as searching
 from shared_apps.core.api import ResourceViewSet, compiled, reading
 from shared_apps.core.api.compiled import Compiled, compile_query
 from shared_apps.core.api.reading import Sight
@@ -176,17 +178,31 @@ def queries(filters: dict[str, st.SearchStrategy[Any]], columns: tuple[str, ...]
     return st.builds(lambda f, m: {**f, **m}, chosen, st.fixed_dictionaries({}, optional=more))
 
 
+def text_of(search: tuple[str, ...]) -> str:
+    return "public.lyceum_fold(' ' || " + " || ' ' || ".join(search) + ")"
+
+
+def found_plainly(search: tuple[str, ...], word: searching.Word) -> tuple[str, list[str]]:
+    """Whether a word is found, by another way than LIKE and the index: SQL and its parameters."""
+    text, start = text_of(search), "' ' || " if word.reach is searching.Reach.BEGINNING else ""
+    found = f"strpos({text}, {start}public.lyceum_fold(%s)) > 0"
+    if word.reach is not searching.Reach.FUZZY:
+        return f"({found})", [word.text]
+    alike = f"public.word_similarity(public.lyceum_fold(%s), {text}) >= {searching.SIMILAR_ENOUGH}::float4"
+    return f"({found} OR {alike})", [word.text, word.text]
+
+
 def plainly(rows: QuerySet, query: Query, search: tuple[str, ...], default: tuple[str, ...]) -> list[str]:
-    """The same list by the plain ORM."""
+    """The same list by the plain ORM, and plain SQL for what is searched."""
+    near: list[str] = []
     for name, value in query.items():
         if name in ("ordering", "page_size", "count", "page"):
             continue
         if name == "search":
-            for word in value.split():
-                anywhere = Q()
-                for column in search:
-                    anywhere |= Q(**{f"{column}__icontains": word})
-                rows = rows.filter(anywhere)
+            for word in searching.words_of(value):
+                sql, words = found_plainly(search, word)
+                rows = rows.filter(RawSQL(sql, words, BooleanField()))  # noqa: S611
+                near.append(word.text)
         else:
             rows = rows.filter(**{name: value})
     wanted = tuple(query["ordering"].split(",")) if "ordering" in query else default
@@ -195,7 +211,12 @@ def plainly(rows: QuerySet, query: Query, search: tuple[str, ...], default: tupl
     if "id" not in {name.lstrip("-") for name in wanted}:
         wanted = (*wanted, "-id" if falling else "id")
     order = [F(n[1:]).desc(nulls_last=True) if n.startswith("-") else F(n).asc(nulls_last=True) for n in wanted]
-    return [str(key) for key in rows.order_by(*order).values_list("pk", flat=True)]
+    if near and "ordering" not in query:
+        text = text_of(search)
+        like = f"public.word_similarity(public.lyceum_fold(%s), {text}) + sign(strpos({text}, public.lyceum_fold(%s)))"
+        words = [word for word in near for _ in range(2)]
+        order = [RawSQL(f"(-1000 * ({' + '.join([like] * len(near))}))::int", words), *order]  # noqa: S611
+    return [str(row.pk) for row in rows.order_by(*order)]
 
 
 keys = st.sampled_from((SENTINEL_ID, UUID(int=0), UUID(int=2**128 - 1)))

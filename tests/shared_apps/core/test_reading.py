@@ -195,8 +195,8 @@ def test_rows_that_are_equal_in_all_but_their_key_are_each_shown_once(cast: cast
 
 
 def test_links_keep_what_was_asked(principal: Asker) -> None:
-    asked = {"page_size": ["1"], "state": ["enrolled"], "search": ["reed é"], "count": ["true"]}
-    found = page(principal, f"{STUDENTS}?page_size=1&state=enrolled&search=reed%20%C3%A9&count=true")
+    asked = {"page_size": ["1"], "state": ["enrolled"], "search": ["reed éq"], "count": ["true"]}
+    found = page(principal, f"{STUDENTS}?page_size=1&state=enrolled&search=reed%20%C3%A9q&count=true")
     assert found == {"next": None, "previous": None, "count": 0, "results": []}
     found = page(principal, f"{STUDENTS}?page_size=1&state=enrolled&search=reed&count=true")
     link = urlsplit(found["next"])
