@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from celery import Task
+from django.conf import settings
 from django.utils import timezone
 
 from shared_apps.core.context import State, institution
@@ -11,6 +12,7 @@ from shared_apps.tenants.models import Tenant
 from tasks import relay
 from tasks.app import app
 from tenant_apps.accounts.models import Session
+from tenant_apps.audit import erasing
 from tenant_apps.eventlog import services as eventlog
 from tenant_apps.files import services as files
 from tenant_apps.interop.services import sweep_uploads
@@ -33,13 +35,15 @@ def purge() -> None:
 
 @app.task(name="platform.purge_institution")
 def purge_institution() -> None:
-    """Forget expired sessions with their refresh tokens, old events, finished messages, expired and left-over files."""
+    """Forget expired sessions with their refresh tokens, old events, finished messages, expired and left-over files,
+    and what the log said too long ago."""
     now = timezone.now()
     Session.objects.filter(expires_at__lt=now).delete()
     eventlog.purge(events_before=now - EVENTS_KEPT, messages_before=now - MESSAGES_KEPT)
     sweep_uploads()
     files.sweep_expired()
     files.sweep_orphans()
+    erasing.expire(years=settings.AUDIT_RETENTION_YEARS)
 
 
 def to_each_institution(task: Task, *args: Any) -> int:
