@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Protocol
 from uuid import UUID
 
 from django.db.models import Model, Q
@@ -42,6 +43,13 @@ class Viewer:
 ScopeResolver = Callable[[Viewer], Q]
 
 
+class TableDesk(Protocol):
+    """Takes exports and imports that a worker does; the room that keeps files registers it."""
+
+    def start_export(self, *, resource: str, query: str, form: str, principal: Principal) -> UUID:
+        """The id of the job. Raises TooMany when the person has as many open ones as anybody may have."""
+
+
 @dataclass(slots=True)
 class Registry:
     """What the rooms have registered. Filled once, while the apps get ready."""
@@ -51,6 +59,7 @@ class Registry:
     new_institution_checks: list[Callable[[NewInstitution], None]] = field(default_factory=list)
     scopes: dict[tuple[type[Model], Scope], ScopeResolver] = field(default_factory=dict)
     grants: dict[str, dict[PermissionCatalogue, frozenset[Action]]] = field(default_factory=dict)
+    table_desk: TableDesk | None = None
     publisher: Callable[..., None] | None = None
     authenticator: Callable[[HttpRequest], Principal | None] | None = None
     time_zone: Callable[[], str | None] | None = None
@@ -75,7 +84,6 @@ class Registry:
         if any(known == name for known, _ in self.provisioning_steps):
             raise ValueError(f"Provisioning step {name!r} is registered twice.")
         self.provisioning_steps.append((name, step))
-
 
     def restore_step(self, name: str, step: Callable[[], None]) -> None:
         """Add what a room settles after a restore, inside the institution, before anybody reaches the restored rows."""

@@ -23,6 +23,7 @@ class SubjectViewSet(ResourceViewSet):
 
     queryset = Subject.objects.all()
     permission = AcademicsPermission.SUBJECT
+    key = ("code",)
     scopes = EVERYONE
     fields = ("code", "name")
     filters = {"code": EXACT}
@@ -72,6 +73,7 @@ class SectionTermViewSet(ResourceViewSet):
 
     queryset = SectionTerm.objects.all()
     permission = AcademicsPermission.SECTION_TERM
+    key = ("section", "term")
     scopes = BY_SECTION
     fields = ("section", "term")
     includes = ("section", "term")

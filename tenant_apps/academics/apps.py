@@ -9,12 +9,14 @@ class AcademicsConfig(AppConfig):
 
     def ready(self) -> None:
         from tenant_apps.academics import scopes
-        from tenant_apps.academics.permissions import AcademicsPermission
+        from tenant_apps.academics.permissions import REFERENCE, AcademicsPermission
 
         scopes.register()
         for subject in AcademicsPermission:
             registry.grant("principal", subject, " ".join(subject.actions))
             registry.grant("teacher", subject, "view")
+            if subject in REFERENCE:
+                registry.grant("teacher", subject, "export")
             if subject is not AcademicsPermission.SECTION_TEACHER:
                 registry.grant("guardian", subject, "view")
                 registry.grant("student", subject, "view")

@@ -27,6 +27,7 @@ from shared_apps.core.context import InstitutionContext, current, current_instit
 from shared_apps.core.errors import Unauthenticated, Unavailable
 from shared_apps.core.permissions import Assignment, Principal, Reach, Scope
 from tenant_apps.accounts.cookies import ACCESS_COOKIE, SAFE, demand_csrf
+from tenant_apps.accounts.models import User, UserRole
 from tenant_apps.accounts.querysets import permissions_of_roles, sitting_of
 from tenant_apps.accounts.tokens import Claims, read_access_token
 
@@ -133,6 +134,27 @@ def principal_for_session(session_id: UUID) -> Principal:
         assignments=assignments,
         good_until=min([sitting.expires_at, *(instant for instant in changes if instant is not None)]),
         version=sitting.version,
+    )
+
+
+def principal_for_user(user_id: UUID) -> Principal:
+    """A person with what they may do now, for work that goes on when their session is over. Raises Unauthenticated
+    when they may no longer sign in."""
+    now = timezone.now()
+    person = User.objects.filter(pk=user_id, is_active=True).first()
+    if person is None:
+        raise Unauthenticated("Whoever asked for this may no longer sign in.", code="user_inactive")
+    held = list(UserRole.objects.valid(now).filter(user_id=user_id).select_related("role"))
+    permissions = permissions_of_roles(one.role_id for one in held)
+    return Principal(
+        user_id=user_id,
+        session_id=UUID(int=0),
+        email=person.email,
+        assignments=tuple(
+            Assignment(one.role.code, permissions[one.role_id], Reach(Scope(one.scope), one.scope_id)) for one in held
+        ),
+        good_until=now,
+        version=person.token_version,
     )
 
 

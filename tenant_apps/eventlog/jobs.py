@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -187,6 +187,10 @@ def _run_body(job: Job, beside: SecondConnection) -> None:
             job.result = body_of(job.kind)(job, progress)
             job.state = Job.State.SUCCEEDED
             _finish(job, progress)
+    except (OperationalError, InterfaceError):
+        # The database is away, or chose this transaction to give way: nothing is the job's fault. It stays `running`
+        # with a free lock, and the sweep hands it to a worker again, as often as one that died.
+        raise
     except Exception as error:  # noqa: BLE001 - whatever happened, the job must say so
         job.result = None
         _explain(job, error)

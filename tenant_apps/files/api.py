@@ -4,13 +4,14 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import path
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from shared_apps.core.api import SIGNED_IN, PlatformView
+from shared_apps.core.api.bodies import binary, refused
 from shared_apps.core.api.querystring import parse_key
-from shared_apps.core.errors import NotFound
+from shared_apps.core.errors import Gone, NotFound
 from tenant_apps.files.models import StoredFile
-from tenant_apps.files.serving import answer
+from tenant_apps.files.serving import NoSuchPart, answer
 
 
 class FileView(PlatformView):
@@ -30,10 +31,10 @@ class FileView(PlatformView):
             OpenApiParameter("Range", str, OpenApiParameter.HEADER, description="bytes=0-1023: this part only."),
         ],
         responses={
-            (200, "application/octet-stream"): OpenApiResponse(OpenApiTypes.BINARY, description="The file."),
-            (206, "application/octet-stream"): OpenApiResponse(OpenApiTypes.BINARY, description="The part asked for."),
-            410: OpenApiResponse(description="The file is no longer kept."),
-            416: OpenApiResponse(description="The file has no such part; Content-Range says how large it is."),
+            (200, "application/octet-stream"): binary("The file.", "id,code\r\n"),
+            (206, "application/octet-stream"): binary("The part asked for.", "id"),
+            (410, "application/problem+json"): refused(Gone("The file is no longer kept; make it anew.")),
+            (416, "application/problem+json"): refused(NoSuchPart("The file has 1,024 bytes.")),
         },
     )
     def get(self, request: HttpRequest, id: str) -> HttpResponseBase:

@@ -4,3 +4,9 @@ from django.apps import AppConfig
 class FilesConfig(AppConfig):
     name = "tenant_apps.files"
     label = "files"
+
+    def ready(self) -> None:
+        from shared_apps.core.registry import registry
+        from tenant_apps.files import tables
+
+        registry.table_desk = tables.Desk()

@@ -14,8 +14,14 @@ from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
 
 from shared_apps.core.api.etags import VARY, unchanged
+from shared_apps.core.errors import Problem
 from tenant_apps.files.models import StoredFile
 from tenant_apps.files.services import CHUNK, open_file
+
+
+class NoSuchPart(Problem):
+    status, code, title = 416, "no_such_part", "No such part"
+
 
 PROTECTED = "/protected/"  # the web server's internal location over MEDIA_ROOT
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
@@ -41,7 +47,7 @@ def answer(stored: StoredFile, request: HttpRequest) -> HttpResponseBase:
     """The file as a download. The caller has checked that the asker may have it.
 
     Answers Range with one part (several are answered whole), If-None-Match, If-Range and HEAD. Raises Gone for a file
-    that is no longer kept, Invalid for an If-None-Match that cannot be read.
+    that is no longer kept, NoSuchPart, and Invalid for an If-None-Match that cannot be read.
     """
     tag = f'"{stored.sha256[:32]}"'
     headers = {
@@ -61,15 +67,11 @@ def answer(stored: StoredFile, request: HttpRequest) -> HttpResponseBase:
     try:
         if held is not None and unchanged(held, tag):
             file.close()
-            return _empty(304, headers)
-        asked = _asked(request, tag, stored.size)
+            return _unchanged(headers)
+        start, length = _asked(request, tag, stored.size)
     except BaseException:
         file.close()
         raise
-    if asked is None:
-        file.close()
-        return _empty(416, headers | {"Content-Range": f"bytes */{stored.size}", "Content-Length": "0"})
-    start, length = asked
     partial = length != stored.size
     headers["Content-Length"] = str(length)
     if partial:
@@ -82,14 +84,14 @@ def answer(stored: StoredFile, request: HttpRequest) -> HttpResponseBase:
     return StreamingHttpResponse(body, status=status, content_type=stored.content_type, headers=headers)
 
 
-def _empty(status: int, headers: dict[str, str]) -> HttpResponse:
-    response = HttpResponse(status=status, headers=headers)
+def _unchanged(headers: dict[str, str]) -> HttpResponse:
+    response = HttpResponse(status=304, headers=headers)
     del response["Content-Type"]
     return response
 
 
-def _asked(request: HttpRequest, tag: str, size: int) -> tuple[int, int] | None:
-    """Start and length of what is asked for; None when there is no such part.
+def _asked(request: HttpRequest, tag: str, size: int) -> tuple[int, int]:
+    """Start and length of what is asked for. Raises NoSuchPart.
 
     A Range that is not one range of bytes is ignored, as is one of which If-Range says that it is of another file.
     """
@@ -102,9 +104,17 @@ def _asked(request: HttpRequest, tag: str, size: int) -> tuple[int, int] | None:
         return 0, size
     if not first:
         length = min(int(last), size)
-        return (size - length, length) if length else None
+        if not length:
+            raise _no_such_part(size)
+        return size - length, length
     start = int(first)
     if last and int(last) < start:
         return 0, size
     end = min(int(last), size - 1) if last else size - 1
-    return (start, end - start + 1) if start < size else None
+    if start >= size:
+        raise _no_such_part(size)
+    return start, end - start + 1
+
+
+def _no_such_part(size: int) -> NoSuchPart:
+    return NoSuchPart(f"The file has {size:,} bytes.", headers={"Content-Range": f"bytes */{size}"})

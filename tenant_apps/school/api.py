@@ -80,6 +80,7 @@ class CampusViewSet(ResourceViewSet):
 
     queryset = Campus.objects.all()
     permission = SchoolPermission.CAMPUS
+    key = ("code",)
     scopes = EVERYONE
     fields = (
         "code",
@@ -105,6 +106,7 @@ class RoomViewSet(ResourceViewSet):
 
     queryset = Room.objects.all()
     permission = SchoolPermission.ROOM
+    key = ("campus", "name")
     scopes = EVERYONE
     fields = ("campus", "name", "capacity")
     includes = ("campus",)
@@ -119,6 +121,7 @@ class GradeLevelViewSet(ResourceViewSet):
 
     queryset = GradeLevel.objects.all()
     permission = SchoolPermission.GRADE_LEVEL
+    key = ("code",)
     scopes = EVERYONE
     fields = ("code", "name", "position")
     filters = {"code": EXACT}
@@ -172,6 +175,7 @@ class StudentViewSet(ResourceViewSet):
 
     queryset = Student.objects.all()
     permission = SchoolPermission.STUDENT
+    key = ("student_number",)
     scopes = {
         Scope.CAMPUS: "campus",
         Scope.SECTION: REGISTERED,
@@ -262,6 +266,7 @@ class StudentGuardianViewSet(ResourceViewSet):
 
     queryset = StudentGuardian.objects.all()
     permission = SchoolPermission.STUDENT_GUARDIAN
+    key = ("student", "guardian")
     scopes = {Scope.CAMPUS: "student__campus", Scope.SECTION: REGISTERED, Scope.OWN_CHILDREN: REGISTERED}
     fields = (
         "student",
@@ -286,6 +291,7 @@ class StaffViewSet(ResourceViewSet):
 
     queryset = Staff.objects.all()
     permission = SchoolPermission.STAFF
+    key = ("staff_number",)
     scopes = {Scope.CAMPUS: "campus", Scope.SECTION: REGISTERED, Scope.SELF: "user"}
     fields = ("staff_number", *PERSON, "campus", "position", "employed_from", "employed_until")
     includes = ("campus",)

@@ -20,6 +20,8 @@ class SchoolConfig(AppConfig):
         for subject in REFERENCE:
             for role in ("teacher", "guardian", "student"):
                 registry.grant(role, subject, "view")
+            # A file of people leaves the house with whoever holds it: that is the office's, not a teacher's.
+            registry.grant("teacher", subject, "export")
         registry.grant("teacher", SchoolPermission.STUDENT, "view")
         registry.grant("teacher", SchoolPermission.STUDENT_STATUS, "view")
         registry.grant("teacher", SchoolPermission.GUARDIAN, "view")

@@ -1,20 +1,22 @@
 """What can be done to the things of this room."""
 
-from shared_apps.core.permissions import PermissionCatalogue, subject
+from shared_apps.core.permissions import CRUD, PermissionCatalogue, subject
+
+TABLES = f"{CRUD} export"
 
 
 class SchoolPermission(PermissionCatalogue):
-    INSTITUTION = subject("school", "institution", "institution profile", "view change")
-    CAMPUS = subject("school", "campus", "campuses")
-    ROOM = subject("school", "room", "rooms")
-    GRADE_LEVEL = subject("school", "gradelevel", "grade levels")
-    ACADEMIC_YEAR = subject("school", "academicyear", "academic years")
-    TERM = subject("school", "term", "terms")
-    STUDENT = subject("school", "student", "students")
-    STUDENT_STATUS = subject("school", "studentstatus", "student statuses", "view")
-    GUARDIAN = subject("school", "guardian", "guardians")
-    STUDENT_GUARDIAN = subject("school", "studentguardian", "links of guardians to students")
-    STAFF = subject("school", "staff", "staff")
+    INSTITUTION = subject("school", "institution", "institution profile", "view change export")
+    CAMPUS = subject("school", "campus", "campuses", TABLES)
+    ROOM = subject("school", "room", "rooms", TABLES)
+    GRADE_LEVEL = subject("school", "gradelevel", "grade levels", TABLES)
+    ACADEMIC_YEAR = subject("school", "academicyear", "academic years", TABLES)
+    TERM = subject("school", "term", "terms", TABLES)
+    STUDENT = subject("school", "student", "students", TABLES)
+    STUDENT_STATUS = subject("school", "studentstatus", "student statuses", "view export")
+    GUARDIAN = subject("school", "guardian", "guardians", TABLES)
+    STUDENT_GUARDIAN = subject("school", "studentguardian", "links of guardians to students", TABLES)
+    STAFF = subject("school", "staff", "staff", TABLES)
 
 
 REFERENCE = (

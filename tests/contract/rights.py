@@ -38,3 +38,33 @@ RIGHTS: dict[str, dict[str, str]] = {
 
 # Queries of a warm list and a warm record. One each: whoever adds one finds it here.
 QUERIES = {"list": 1, "record": 1}
+
+EVERYBODY = ("principal", "teacher", "guardian", "student")
+OFFICE_AND_TEACHERS = ("principal", "teacher")
+EXPORTS: dict[str, tuple[str, ...]] = {
+    "/api/v1/jobs/": EVERYBODY,
+    "/api/v1/communication/notifications/": EVERYBODY,
+    "/api/v1/accounts/users/": ("principal",),
+    "/api/v1/accounts/roles/": ("principal",),
+    "/api/v1/accounts/role-inheritances/": ("principal",),
+    "/api/v1/accounts/role-permissions/": ("principal",),
+    "/api/v1/accounts/user-roles/": ("principal",),
+    "/api/v1/school/institution/": OFFICE_AND_TEACHERS,
+    "/api/v1/school/campuses/": OFFICE_AND_TEACHERS,
+    "/api/v1/school/rooms/": OFFICE_AND_TEACHERS,
+    "/api/v1/school/grade-levels/": OFFICE_AND_TEACHERS,
+    "/api/v1/school/academic-years/": OFFICE_AND_TEACHERS,
+    "/api/v1/school/terms/": OFFICE_AND_TEACHERS,
+    "/api/v1/school/students/": ("principal",),
+    "/api/v1/school/student-statuses/": ("principal",),
+    "/api/v1/school/guardians/": ("principal",),
+    "/api/v1/school/student-guardians/": ("principal",),
+    "/api/v1/school/staff/": ("principal",),
+    "/api/v1/academics/subjects/": OFFICE_AND_TEACHERS,
+    "/api/v1/academics/courses/": OFFICE_AND_TEACHERS,
+    "/api/v1/academics/sections/": ("principal",),
+    "/api/v1/academics/section-terms/": ("principal",),
+    "/api/v1/academics/section-teachers/": ("principal",),
+    "/api/v1/academics/enrolments/": ("principal",),
+}
+"""Who may take a list home as a file."""

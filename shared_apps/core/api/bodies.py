@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
+
+from shared_apps.core.errors import Problem
 
 
 class RefusesUnknown:
@@ -49,3 +52,18 @@ def described(
     shown = [OpenApiExample("Answer", value=value, response_only=True)] if value is not None else []
     reply = OpenApiResponse(answer, description=summary, examples=shown)
     return extend_schema(summary=summary, request=body, responses={status: reply}, examples=examples, **more)
+
+
+def binary(description: str, value: str) -> OpenApiResponse:
+    """The OpenAPI text of an answer that is a file; `value` is the example's content."""
+    return OpenApiResponse(
+        OpenApiTypes.BINARY,
+        description=description,
+        examples=[OpenApiExample("Answer", value=value, response_only=True)],
+    )
+
+
+def refused(problem: Problem) -> OpenApiResponse:
+    """The OpenAPI text of a refusal beside those that every operation has."""
+    example = OpenApiExample("Refusal", value=problem.body("5f0c1d7f8a2b4c6d"), response_only=True)
+    return OpenApiResponse({"$ref": "#/components/schemas/Problem"}, description=problem.detail, examples=[example])

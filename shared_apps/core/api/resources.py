@@ -42,6 +42,8 @@ class ResourceViewSet(Writes):
     ordering: ClassVar[tuple[str, ...]] = ("id",)
     orderable: ClassVar[tuple[str, ...]] = ()
     actions: ClassVar[str] = CRUD
+    key: ClassVar[tuple[str, ...]] = ()
+    importable: ClassVar[bool] = False
     example: ClassVar[dict[str, Any]] = {}
 
     room: ClassVar[str]
@@ -87,7 +89,13 @@ class ResourceViewSet(Writes):
     def enforced(cls) -> set[str]:
         """The codes of the catalogue that this resource asks for."""
         actions = cls.exposed | {verb.action for verb in cls.verbs.values()}
-        return {cls.permission.code(action) for action in actions}
+        codes = {cls.permission.code(action) for action in actions} | {cls.export_code()}
+        return codes | {cls.permission.code(Action.IMPORT)} if cls.importable else codes
+
+    @classmethod
+    def export_code(cls) -> str:
+        """The permission that an export needs: to view, where the catalogue knows no export (a person's own rows)."""
+        return cls.permission.code(Action.EXPORT if Action.EXPORT in cls.permission.actions else Action.VIEW)
 
     @classmethod
     def reader(cls) -> Reader:
@@ -132,7 +140,10 @@ class ResourceViewSet(Writes):
             record |= {"put": "replace", "patch": "change"}
         if Action.DELETE in cls.exposed:
             record["delete"] = "remove_record"
+        from shared_apps.core.tables.views import table_routes  # the tables' views describe themselves by the schema
+
         patterns = [
+            *table_routes(cls, prefix, name),
             path(prefix, cls._with_short_reads(collection, cls.read_many), name=f"{name}-list"),
             path(f"{prefix}<id>/", cls._with_short_reads(record, cls.read_one), name=f"{name}-detail"),
         ]

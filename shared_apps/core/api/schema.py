@@ -105,7 +105,7 @@ class Schema(AutoSchema):
         if "{id}" in self.path:
             key = OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="The record's id.")
             return [key, *_shape_parameters(resource)] if resource.action == "retrieve" else [key]
-        return _list_parameters(resource) if resource.action == "list" else []
+        return list_parameters(resource) if resource.action == "list" else []
 
     def get_filter_backends(self) -> list[Any]:
         return []
@@ -166,8 +166,8 @@ def _answer(serializer: Any, value: Any, description: str) -> OpenApiResponse:
     return OpenApiResponse(serializer, description=description, examples=[example])
 
 
-def _list_parameters(resource: ResourceViewSet) -> list[OpenApiParameter]:
-    grammar = type(resource).reader().grammar
+def list_parameters(resource: "ResourceViewSet | type[ResourceViewSet]") -> list[OpenApiParameter]:
+    grammar = resource.reader().grammar
     texts = {
         "search": "Words that must all occur in " + ", ".join(resource.search) + ".",
         "ordering": "Columns to order by, separated by commas, - for falling: " + ", ".join(grammar.orderable) + ".",
@@ -189,7 +189,7 @@ def _list_parameters(resource: ResourceViewSet) -> list[OpenApiParameter]:
     return [*found, IF_NONE_MATCH]
 
 
-def _shape_texts(resource: ResourceViewSet) -> dict[str, str]:
+def _shape_texts(resource: "ResourceViewSet | type[ResourceViewSet]") -> dict[str, str]:
     return {
         "fields": "Only these columns, separated by commas, in declared order; `id` is always shown.",
         "include": "Related records to answer in `included`, by relation and id, as far as you may see them: "

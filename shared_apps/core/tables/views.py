@@ -1,0 +1,124 @@
+"""The addresses of a resource's tables: `.../export/`, `.../import/` and `.../import/template/`."""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import UUID
+
+from django.http import FileResponse, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path
+from django.utils.http import content_disposition_header
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from shared_apps.core.api.bodies import binary
+from shared_apps.core.api.etags import VARY
+from shared_apps.core.api.views import PlatformView
+from shared_apps.core.errors import Unavailable
+from shared_apps.core.registry import TableDesk, registry
+from shared_apps.core.tables.exporting import MOST_AT_ONCE, Export, name_of, parameters_of, read_export
+from shared_apps.core.tables.formats import CONTENT_TYPES, CSV, XLSX
+
+if TYPE_CHECKING:
+    from shared_apps.core.api.resources import ResourceViewSet
+
+EXAMPLE_JOB = "0199a1d0-7c1e-7b51-9c3e-4c3b1f0e9a12"
+
+
+class StartedJob(serializers.Serializer):
+    """A worker takes it from here; Location says where to follow it."""
+
+    job = serializers.UUIDField()
+
+    class Meta:
+        ref_name = "EventlogStartedJob"
+
+
+class TableView(PlatformView):
+    """Base of the three; `resource` is set on a class for each resource."""
+
+    resource: "ClassVar[type[ResourceViewSet]]"
+
+
+class ExportView(TableView):
+    """All rows of a list as a file."""
+
+    def get(self, request: Request) -> HttpResponseBase:
+        export = read_export(self.resource, request.META.get("QUERY_STRING", ""), self.principal)
+        headers = {
+            "Content-Disposition": str(content_disposition_header(True, export.name)),
+            "Cache-Control": "no-store",
+            "Vary": VARY,
+        }
+        content_type = CONTENT_TYPES[export.form]
+        if request.method == "HEAD":
+            return HttpResponse(content_type=content_type, headers=headers)
+        if export.count(MOST_AT_ONCE + 1) > MOST_AT_ONCE:
+            return started(self._hand_over(request, export))
+        # A file is sent from the spool: the body asks the database nothing, so it needs no institution.
+        return FileResponse(export.spool(), content_type=content_type, headers=headers)
+
+    def _hand_over(self, request: Request, export: Export) -> UUID:
+        query = request.META.get("QUERY_STRING", "")
+        return desk().start_export(
+            resource=name_of(self.resource), query=query, form=export.form, principal=self.principal
+        )
+
+
+def desk() -> TableDesk:
+    """Who takes what a worker does. Raises Unavailable where no room keeps files."""
+    if registry.table_desk is None:
+        raise Unavailable("Nothing here keeps files.")
+    return registry.table_desk
+
+
+def started(job: UUID) -> Response:
+    """202, with the place of the job."""
+    return Response({"job": job}, status=202, headers={"Location": f"/api/v1/jobs/{job}/"})
+
+
+def job_answer(description: str) -> OpenApiResponse:
+    example = OpenApiExample("Answer", value={"job": EXAMPLE_JOB}, response_only=True)
+    return OpenApiResponse(StartedJob, description=description, examples=[example])
+
+
+def table_routes(resource: "type[ResourceViewSet]", prefix: str, name: str) -> list[URLPattern]:
+    """The patterns of a resource's tables. They come before that of a record, which takes any word for an id."""
+    return [path(f"{prefix}export/", _export_view(resource, prefix).as_view(), name=f"{name}-export")]
+
+
+def _named(prefix: str, verb: str) -> str:
+    return f"{prefix}{verb}".strip("/").replace("/", "_").replace("-", "_")
+
+
+def _export_view(resource: "type[ResourceViewSet]", prefix: str) -> type[ExportView]:
+    from shared_apps.core.api.schema import list_parameters  # the schema describes resources, which have these views
+
+    plural = resource.queryset.model._meta.verbose_name_plural
+    known = parameters_of(resource)
+    choice = OpenApiParameter("format", str, enum=[CSV, XLSX], description="csv unless told.")
+    described = extend_schema(
+        operation_id=_named(prefix, "export"),
+        summary=f"Export {plural}",
+        description=(
+            "All rows that the list would show with these parameters, as a file: one column for each field, references "
+            "by the other record's number or code where it has one. CSV is UTF-8 with a byte order mark; a text that a "
+            "spreadsheet would take for a formula gets an apostrophe before it, which an import takes off.\n\n"
+            f"More than {MOST_AT_ONCE:,} rows are written by a worker: 202, and the job's `result` names the file.\n\n"
+            f"Needs the permission `{resource.export_code()}`; holds what lies within the scope that it was granted in."
+        ),
+        parameters=[choice, *(one for one in list_parameters(resource) if one.name in known)],
+        responses={
+            (200, "text/csv"): binary("The table as CSV.", f"{','.join(resource.all_fields[:3])}\r\n"),
+            (200, CONTENT_TYPES[XLSX]): binary("The table as XLSX.", "PK"),
+            202: job_answer("A worker writes the table; follow the job at Location."),
+        },
+    )
+    members: dict[str, Any] = {
+        "resource": resource,
+        "permission": resource.export_code(),
+        "parameters": known,
+        "__doc__": ExportView.__doc__,
+    }
+    return extend_schema_view(get=described)(type(f"{resource.__name__}Export", (ExportView,), members))
