@@ -78,8 +78,12 @@ def folded_text(*columns: str) -> models.GeneratedField:
 
 
 def folded_index(name: str) -> GinIndex:
-    """The trigram index over the stored column."""
-    return GinIndex(fields=(COLUMN,), opclasses=("gin_trgm_ops",), name=name)
+    """The trigram index over the stored column.
+
+    It is kept up to date with each row: with a list of pending entries beside it, every search after an import would
+    read that list too, and the planner would rather read the whole table (20,000 people: 83 ms instead of 3).
+    """
+    return GinIndex(fields=(COLUMN,), opclasses=("gin_trgm_ops",), fastupdate=False, name=name)
 
 
 def stored_columns(model: type[models.Model]) -> set[str]:
