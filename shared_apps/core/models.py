@@ -1,8 +1,11 @@
 """Ground of every model."""
 
+from typing import Any
+
 from django.db import models
 
 from shared_apps.core.ids import uuid7
+from shared_apps.core.text import demand_plain_fields
 
 
 class Record(models.Model):
@@ -15,3 +18,8 @@ class Record(models.Model):
     class Meta:
         abstract = True
         default_permissions = ()
+
+    def clean_fields(self, exclude: Any = None) -> None:
+        """The columns' own rules, and that no text holds an invisible character, whoever writes it."""
+        super().clean_fields(exclude=exclude)
+        demand_plain_fields(self, set(exclude or ()))

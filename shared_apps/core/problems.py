@@ -46,7 +46,7 @@ def field_errors(detail: Any, pointer: str = "") -> list[dict[str, str]]:
     if isinstance(detail, dict):
         found: list[dict[str, str]] = []
         for name, inner in detail.items():
-            place = pointer if name == "non_field_errors" else f"{pointer}/{_escaped(name)}"
+            place = pointer if name == "non_field_errors" else f"{pointer}/{escaped(name)}"
             found += field_errors(inner, place)
         return found
     if isinstance(detail, list):
@@ -58,7 +58,7 @@ def field_errors(detail: Any, pointer: str = "") -> list[dict[str, str]]:
     return [{"pointer": pointer, "detail": str(detail), "code": getattr(detail, "code", "invalid")}]
 
 
-def _escaped(name: Any) -> str:
+def escaped(name: Any) -> str:
     """A member's name within a JSON pointer (RFC 6901, section 3)."""
     return str(name).replace("~", "~0").replace("/", "~1")
 
