@@ -7,6 +7,7 @@ from typing import Any
 
 from rest_framework.serializers import Serializer
 
+from shared_apps.core.api.deprecation import Deprecation
 from shared_apps.core.permissions import Action
 
 
@@ -54,9 +55,12 @@ class Verb:
     action: Action
     body: type[Serializer] | None
     summary: str
+    deprecated: Deprecation | None = None
 
 
-def verb(*, action: str, body: type[Serializer] | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def verb(
+    *, action: str, body: type[Serializer] | None = None, deprecated: Deprecation | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a method of a resource as a verb. It receives the locked record and the body's values.
 
     The answer is the record as it then stands, or, when the method returns another record of the model, that one.
@@ -65,7 +69,7 @@ def verb(*, action: str, body: type[Serializer] | None = None) -> Callable[[Call
     def declare(method: Callable[..., Any]) -> Callable[..., Any]:
         name = method.__name__
         summary = (method.__doc__ or name.replace("_", " ").capitalize()).strip().splitlines()[0]
-        method.verb = Verb(name, name.replace("_", "-"), Action(action), body, summary)  # type: ignore[attr-defined]
+        method.verb = Verb(name, name.replace("_", "-"), Action(action), body, summary, deprecated)  # type: ignore[attr-defined]
         return method
 
     return declare

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from shared_apps.core.api.declarations import Filter, Verb
+from shared_apps.core.api.deprecation import Deprecation, announced
 from shared_apps.core.api.etags import row_tag, shaped_tag, tagged
 from shared_apps.core.api.including import included
 from shared_apps.core.api.querystring import ListGrammar, parse_key
@@ -45,6 +46,7 @@ class ResourceViewSet(Writes):
     key: ClassVar[tuple[str, ...]] = ()
     importable: ClassVar[bool] = False
     example: ClassVar[dict[str, Any]] = {}
+    deprecated: ClassVar[Deprecation | None] = None
 
     room: ClassVar[str]
     verbs: ClassVar[dict[str, Verb]]
@@ -149,7 +151,8 @@ class ResourceViewSet(Writes):
         ]
         for verb_name, verb in cls.verbs.items():
             view = cls.as_view({"post": "perform_verb"}, verb_name=verb_name, name=verb.summary)
-            patterns.append(path(f"{prefix}<id>/{verb.path}/", view, name=f"{name}-{verb.path}"))
+            announcing = announced(view, verb.deprecated or cls.deprecated)
+            patterns.append(path(f"{prefix}<id>/{verb.path}/", announcing, name=f"{name}-{verb.path}"))
         return patterns
 
     @classmethod
@@ -164,7 +167,7 @@ class ResourceViewSet(Writes):
 
         view.__dict__.update(long_way.__dict__)
         view.csrf_exempt = True  # type: ignore[attr-defined]
-        return view
+        return announced(view, cls.deprecated)
 
     # Reads ----------------------------------------------------------------------------------------------------
 

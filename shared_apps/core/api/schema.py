@@ -14,6 +14,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
+from shared_apps.core.api.deprecation import Deprecation
 from shared_apps.core.api.querystring import MOST_PAGE_SIZE, MOST_PAGES, PAGE_SIZE
 from shared_apps.core.api.resources import ResourceViewSet
 
@@ -76,6 +77,15 @@ class Schema(AutoSchema):
         room = resource.room.capitalize() if resource is not None else ""
         return name if name.startswith(room) else f"{room}{name}"
 
+    @property
+    def _deprecation(self) -> Deprecation | None:
+        resource = self._resource
+        verb = resource.verbs[resource.verb_name] if resource is not None and resource.verb_name else None
+        return (verb and verb.deprecated) or getattr(self.view, "deprecated", None)
+
+    def is_deprecated(self) -> bool:
+        return self._deprecation is not None or super().is_deprecated()
+
     def get_summary(self) -> str | None:
         resource = self._resource
         if resource is None:
@@ -88,15 +98,18 @@ class Schema(AutoSchema):
 
     def get_description(self) -> str:
         resource = self._resource
+        deprecation = self._deprecation
+        notice = f"\n\n{deprecation.text}" if deprecation is not None else ""
         if resource is None:
-            return super().get_description()
+            return f"{super().get_description()}{notice}"
         text = (type(resource).__doc__ or "").strip()
         needed = (
             resource.permission.code("view")
             if resource.action in ("list", "retrieve")
             else resource.needed_permission()
         )
-        return f"{text}\n\nNeeds the permission `{needed}`; shows what lies within the scope that it was granted in."
+        reach = f"Needs the permission `{needed}`; shows what lies within the scope that it was granted in."
+        return f"{text}\n\n{reach}{notice}"
 
     def get_override_parameters(self) -> list[Any]:
         resource = self._resource
@@ -169,7 +182,11 @@ def _answer(serializer: Any, value: Any, description: str) -> OpenApiResponse:
 def list_parameters(resource: "ResourceViewSet | type[ResourceViewSet]") -> list[OpenApiParameter]:
     grammar = resource.reader().grammar
     texts = {
-        "search": "Words that must all occur in " + ", ".join(resource.search) + ".",
+        "search": "Words that must all be found in "
+        + ", ".join(resource.search)
+        + ". Accents, apostrophes and hyphens do not matter; a word of four letters or more also finds what resembles"
+        + " it, one or two letters the words that begin with them. The best matches come first unless `ordering` is"
+        + " given.",
         "ordering": "Columns to order by, separated by commas, - for falling: " + ", ".join(grammar.orderable) + ".",
         "cursor": "Where the next or previous page begins; take it from `next` or `previous`.",
         "page": f"A page by number, from 1 to {MOST_PAGES}, instead of a cursor.",

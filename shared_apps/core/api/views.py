@@ -1,5 +1,6 @@
 """Base of every API view that is not a resource."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.http import HttpResponse
@@ -7,6 +8,7 @@ from django.template.response import SimpleTemplateResponse
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from shared_apps.core.api.deprecation import Deprecation, announced
 from shared_apps.core.api.etags import row_tag, tagged
 from shared_apps.core.api.permissions import Open
 from shared_apps.core.api.querystring import pairs, refuse_unknown
@@ -24,6 +26,11 @@ class PlatformView(APIView):
     permission_by_method: dict[str, Open | str] = {}
     schema_group: str = "platform"
     parameters: tuple[str, ...] = ()
+    deprecated: Deprecation | None = None
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Callable[..., Any]:
+        return announced(super().as_view(**initkwargs), cls.deprecated)
 
     @property
     def principal(self) -> Principal:
