@@ -18,6 +18,7 @@ from shared_apps.core.api.served import resources
 from shared_apps.core.permissions import PermissionCatalogue
 from shared_apps.core.registry import registry
 from shared_apps.core.routing import EVERYWHERE, tenant_app_labels
+from shared_apps.core.search import stored_columns
 
 
 @register("lyceum")
@@ -130,6 +131,11 @@ def resources_can_do_what_they_declare(app_configs: Any, **kwargs: Any) -> list[
             if target is None or resource_of(target) is None:
                 text = f"{name}: {relation} is no shown relation to a kind of record that has an address."
                 errors.append(Error(text, id="lyceum.E011"))
+        stored = stored_columns(model)
+        if resource.search and stored and stored != set(resource.search):
+            # By what is found, the text of another column would tell what the resource does not show.
+            text = f"{name}: it searches other columns than {model.__name__}.search_text was made of."
+            errors.append(Error(text, id="lyceum.E012"))
         narrowing = [resource.scopes.path] if isinstance(resource.scopes, Own) else [path for _, path in scopes]
         for path in (*resource.filters, *resource.search, *(path for path in narrowing if path is not REGISTERED)):
             wrong = _wrong_path(model, str(path))

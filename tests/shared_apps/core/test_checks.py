@@ -269,6 +269,18 @@ def test_a_field_that_is_no_column_is_refused(declare: Callable[..., Any], field
     assert fields[-1] in messages("lyceum.E008")
 
 
+@pytest.mark.parametrize("relation", ["nonsense", "name", "sections", "campus"])
+def test_a_relation_that_cannot_be_included_is_refused(declare: Callable[..., Any], relation: str) -> None:
+    """The last is a relation, and is not shown."""
+    declare(fields=("name",), includes=(relation,))
+    assert relation in messages("lyceum.E011")
+
+
+def test_a_search_of_other_columns_than_the_stored_text_is_refused(declare: Callable[..., Any]) -> None:
+    declare(queryset=Student.objects.all(), fields=("given_name",), search=("given_name",))
+    assert "search_text" in messages("lyceum.E012")
+
+
 def test_an_ordering_by_a_hidden_column_is_refused(declare: Callable[..., Any]) -> None:
     """A cursor could not name the row that it stands after."""
     declare(fields=("name",), orderable=("capacity",))
