@@ -6,6 +6,7 @@ from shared_apps.core.api import ResourceViewSet
 from shared_apps.tenants import api as tenants
 from tenant_apps.academics import api as academics
 from tenant_apps.accounts import api as accounts
+from tenant_apps.audit import api as audit
 from tenant_apps.communication import api as communication
 from tenant_apps.eventlog import api as eventlog
 from tenant_apps.files import api as files
@@ -23,6 +24,7 @@ def room(prefix: str, routes: Room) -> list[URLPattern]:
 everywhere: list[URLPattern | URLResolver] = [
     path("auth/", include(accounts.auth_routes)),
     *room("accounts/", accounts.routes),
+    *room("audit/", audit.routes),
     *room("communication/", communication.routes),
     *room("", eventlog.routes),
     *files.urlpatterns,

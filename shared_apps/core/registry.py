@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from django.db.models import Model, Q
 from django.http import HttpRequest
+from django.urls import URLPattern
 
 from shared_apps.core.permissions import Action, PermissionCatalogue, Principal, Scope
 
@@ -60,6 +61,7 @@ class Registry:
     scopes: dict[tuple[type[Model], Scope], ScopeResolver] = field(default_factory=dict)
     grants: dict[str, dict[PermissionCatalogue, frozenset[Action]]] = field(default_factory=dict)
     table_desk: TableDesk | None = None
+    record_routes: list[Callable[[Any, str, str], list[URLPattern]]] = field(default_factory=list)
     publisher: Callable[..., None] | None = None
     authenticator: Callable[[HttpRequest], Principal | None] | None = None
     time_zone: Callable[[], str | None] | None = None

@@ -6,6 +6,7 @@ EVERYBODY_OWN = dict.fromkeys(("principal", "teacher", "guardian", "student"), "
 
 RIGHTS: dict[str, dict[str, str]] = {
     "/api/v1/jobs/": EVERYBODY_OWN,
+    "/api/v1/audit/entries/": {"principal": "view"},
     "/api/v1/communication/notifications/": EVERYBODY_OWN,
     "/api/v1/accounts/users/": {"principal": CRUD},
     "/api/v1/accounts/roles/": {"principal": CRUD},
@@ -43,6 +44,7 @@ EVERYBODY = ("principal", "teacher", "guardian", "student")
 OFFICE_AND_TEACHERS = ("principal", "teacher")
 EXPORTS: dict[str, tuple[str, ...]] = {
     "/api/v1/jobs/": EVERYBODY,
+    "/api/v1/audit/entries/": ("principal",),
     "/api/v1/communication/notifications/": EVERYBODY,
     "/api/v1/accounts/users/": ("principal",),
     "/api/v1/accounts/roles/": ("principal",),

@@ -226,6 +226,7 @@ def test_an_id_that_is_no_uuid_is_400(path: str, resource: Resource, askers: dic
 def test_a_body_that_is_none_is_4xx_and_writes_nothing(
     path: str, resource: Resource, askers: dict[str, Asker], greenwood: InstitutionContext
 ) -> None:
+    assert askers["principal"].token, "signing in writes: the log has an entry of it"
     with institution(greenwood):
         before = resource.queryset.count()
     for body in BAD_BODIES:

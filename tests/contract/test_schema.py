@@ -185,7 +185,7 @@ def test_real_answers_are_as_documented(principal: Asker, greenwood: Institution
         schema = found[f"{path}{{id}}/"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
         record = principal.get(f"{path}{row['id']}/").json()
         assert complaints("institution", schema, record) == []
-        assert complaints("institution", schema, {**record, "created_at": None})
+        assert complaints("institution", schema, {**record, "id": None})
     with institution(greenwood):
         assert bool(answer["results"]) == (answer["count"] > 0)
 

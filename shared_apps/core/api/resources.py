@@ -67,7 +67,8 @@ class ResourceViewSet(Writes):
             raise TypeError(f"{cls.__name__} declares no {', '.join(missing)}; a resource fails closed.")
         model = cls.queryset.model
         cls.room = model._meta.app_label
-        stamps = tuple(name for name in ("created_at", "updated_at") if name not in cls.fields)
+        columns = {field.name for field in model._meta.concrete_fields}
+        stamps = tuple(name for name in ("created_at", "updated_at") if name in columns and name not in cls.fields)
         cls.all_fields = ("id", *(name for name in cls.fields if name != "id"), *stamps)
         cls.exposed = frozenset(Action(action) for action in cls.actions.split())
         if Action.VIEW not in cls.exposed:
@@ -80,7 +81,7 @@ class ResourceViewSet(Writes):
             if isinstance(getattr(getattr(cls, name), "verb", None), Verb)
         }
         name = f"{cls.room.capitalize()}{model.__name__}"
-        fixed = ("id", "created_at", "updated_at", *cls.read_only)
+        fixed = (*(name for name in ("id", "created_at", "updated_at") if name in cls.all_fields), *cls.read_only)
         cls.serializer_class = record_serializer(name, model, cls.all_fields, fixed)
         cls._reader = None
         resources.append(cls)
@@ -146,6 +147,7 @@ class ResourceViewSet(Writes):
 
         patterns = [
             *table_routes(cls, prefix, name),
+            *(pattern for more in registry.record_routes for pattern in more(cls, prefix, name)),
             path(prefix, cls._with_short_reads(collection, cls.read_many), name=f"{name}-list"),
             path(f"{prefix}<id>/", cls._with_short_reads(record, cls.read_one), name=f"{name}-detail"),
         ]

@@ -247,7 +247,7 @@ def _type(field: models.Field, kind: str) -> Any:
             return OpenApiTypes.STR
 
 
-def record_example(resource: ResourceViewSet) -> dict[str, Any]:
+def record_example(resource: ResourceViewSet | type[ResourceViewSet]) -> dict[str, Any]:
     """A record as the API shows it, from the declaration's own example where it has one."""
     model = resource.queryset.model
     return {name: resource.example.get(name, _value(model._meta.get_field(name))) for name in resource.all_fields}
