@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from django.contrib.auth.models import Group
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from shared_apps.core.actors import acting, command
 from shared_apps.core.context import InstitutionContext, institution, platform
@@ -274,3 +274,47 @@ def test_what_is_too_old_loses_what_it_says_once(here: InstitutionContext) -> No
     assert erase_and_look(lambda: erasing.expire(years=5, now=later)) == everything
     assert erasing.expire(years=5, now=later) == 0
     assert verify().erased >= everything
+
+
+CHAINED_AT_ONCE = (
+    "CREATE TABLE audit_head (link bytea)",
+    "INSERT INTO audit_head VALUES ('')",
+    "CREATE FUNCTION audit_chain_now() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS"
+    " $$ BEGIN UPDATE audit_head SET link = sha256(link || NEW.digest); RETURN NULL; END $$",
+    "CREATE TRIGGER chain_now AFTER INSERT ON audit_entry FOR EACH ROW EXECUTE FUNCTION audit_chain_now()",
+)
+
+
+@pytest.mark.parametrize("naive", [False, True], ids=["ours", "a chain in the trigger"])
+def test_an_open_import_holds_up_no_other_writer(
+    transactional_db: None, greenwood: InstitutionContext, naive: bool
+) -> None:
+    """With the chain in the trigger whoever writes second waits for the first to commit."""
+    wrote, go_on = threading.Event(), threading.Event()
+
+    def import_rows() -> None:
+        with institution(greenwood), acting(command("import")), transaction.atomic():
+            Group.objects.bulk_create(Group(name=f"{uuid4()}") for _ in range(500))
+            wrote.set()
+            go_on.wait(20)
+        connection.close()
+
+    with institution(greenwood):
+        if naive:
+            with owner_connection(), connection.cursor() as cursor:
+                for statement in CHAINED_AT_ONCE:
+                    cursor.execute(statement)
+        thread = threading.Thread(target=import_rows)
+        thread.start()
+        wrote.wait(20)
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = '300ms'")
+                Group.objects.create(name="meanwhile")
+            held_up = False
+        except OperationalError:
+            held_up = True
+        assert naive or seal_some() > 0, "nor does it hold up the sealer"
+        go_on.set()
+        thread.join()
+    assert held_up is naive
