@@ -13,6 +13,7 @@ from tasks import relay
 from tasks.app import app
 from tenant_apps.accounts.models import Session
 from tenant_apps.audit import erasing
+from tenant_apps.eventlog import answers
 from tenant_apps.eventlog import services as eventlog
 from tenant_apps.files import services as files
 from tenant_apps.interop.services import sweep_uploads
@@ -35,10 +36,11 @@ def purge() -> None:
 
 @app.task(name="platform.purge_institution")
 def purge_institution() -> None:
-    """Forget expired sessions with their refresh tokens, old events, finished messages, expired and left-over files,
-    and what the log said too long ago."""
+    """Forget expired sessions with their refresh tokens, old events, finished messages, kept answers, expired and
+    left-over files, and what the log said too long ago."""
     now = timezone.now()
     Session.objects.filter(expires_at__lt=now).delete()
+    answers.forget_expired()
     eventlog.purge(events_before=now - EVENTS_KEPT, messages_before=now - MESSAGES_KEPT)
     sweep_uploads()
     files.sweep_expired()

@@ -13,7 +13,7 @@ class Problem(Exception):
     """A refusal: what, where and how to mend it.
 
     `errors` lists places as {"pointer", "detail", "code"}; a pointer is a JSON pointer into the body (RFC 6901) or
-    `?name` for a query parameter.
+    `?name` for a query parameter. `more` holds further members of the body (RFC 9457, section 3.2).
     """
 
     status: ClassVar[int] = 500
@@ -27,12 +27,14 @@ class Problem(Exception):
         code: str | None = None,
         errors: Sequence[dict[str, str]] = (),
         headers: dict[str, str] | None = None,
+        more: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(detail or self.title)
         self.detail = detail or self.title
         self.code = code or type(self).code
         self.errors = list(errors)
         self.headers = headers or {}
+        self.more = more or {}
 
     @classmethod
     def at(cls, pointer: str, detail: str, *, code: str = "invalid") -> Self:
@@ -48,6 +50,7 @@ class Problem(Exception):
             "code": self.code,
             "request_id": request_id,
             "errors": self.errors,
+            **self.more,
         }
 
 
@@ -85,6 +88,16 @@ class Conflict(Problem):
 
 class Gone(Problem):
     status, code, title = 410, "gone", "Gone"
+
+
+class PreconditionFailed(Problem):
+    """What the writer held is no longer what stands; `current` in the body is."""
+
+    status, code, title = 412, "precondition_failed", "Precondition failed"
+
+
+class Unprocessable(Problem):
+    status, code, title = 422, "unprocessable", "Cannot be processed"
 
 
 class TooLarge(Problem):

@@ -3,14 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from django.db.models import Model, Q
 from django.http import HttpRequest
 from django.urls import URLPattern
+from rest_framework.request import Request
 
 from shared_apps.core.permissions import Action, PermissionCatalogue, Principal, Scope
+
+if TYPE_CHECKING:
+    from shared_apps.core.api.idempotency import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,20 @@ class TableDesk(Protocol):
     def start_export(self, *, resource: str, query: str, form: str, principal: Principal) -> UUID:
         """The id of the job. Raises TooMany when the person has as many open ones as anybody may have."""
 
+    def start_import(self, *, resource: str, request: Request, principal: Principal) -> UUID:
+        """Read an import's form, keep its file and start the job; the job's id. Raises Problem."""
+
+
+class Answers(Protocol):
+    """Keeps the answers to requests that may be sent again."""
+
+    def begin(self, *, person: UUID, key: str, request: bytes) -> "Answer | None":
+        """Take the key in the open transaction, waiting for another one that is taking it. The answer that is kept
+        under it, None when it is ours."""
+
+    def finish(self, *, person: UUID, key: str, answer: "Answer") -> None:
+        """Keep the answer under the key that was taken."""
+
 
 @dataclass(slots=True)
 class Registry:
@@ -59,9 +77,11 @@ class Registry:
     restore_steps: list[tuple[str, Callable[[], None]]] = field(default_factory=list)
     new_institution_checks: list[Callable[[NewInstitution], None]] = field(default_factory=list)
     scopes: dict[tuple[type[Model], Scope], ScopeResolver] = field(default_factory=dict)
+    scope_targets: dict[Scope, type[Model]] = field(default_factory=dict)
     grants: dict[str, dict[PermissionCatalogue, frozenset[Action]]] = field(default_factory=dict)
     table_desk: TableDesk | None = None
     record_routes: list[Callable[[Any, str, str], list[URLPattern]]] = field(default_factory=list)
+    answers: Answers | None = None
     publisher: Callable[..., None] | None = None
     authenticator: Callable[[HttpRequest], Principal | None] | None = None
     time_zone: Callable[[], str | None] | None = None
@@ -71,6 +91,11 @@ class Registry:
         if (model, scope) in self.scopes:
             raise ValueError(f"The scope {scope} of {model._meta.label} is registered twice.")
         self.scopes[model, scope] = resolver
+
+    def scope_target(self, scope: Scope, model: type[Model]) -> None:
+        """Say which kind of record the `scope_id` of a scope names; once only."""
+        if self.scope_targets.setdefault(scope, model) is not model:
+            raise ValueError(f"The scope {scope} names two kinds of records.")
 
     def grant(self, role: str, subject: PermissionCatalogue, actions: str) -> None:
         """Let a system role do `actions` ("view change") to a subject."""

@@ -7,10 +7,11 @@ class EventlogConfig(AppConfig):
 
     def ready(self) -> None:
         from shared_apps.core.registry import registry
-        from tenant_apps.eventlog import outbox, services
+        from tenant_apps.eventlog import answers, outbox, services
         from tenant_apps.eventlog.permissions import EventlogPermission
 
         registry.publisher = outbox.write
+        registry.answers = answers
         registry.restore_step("eventlog.promises", services.settle_after_restore)
         outbox.handle("job", services.send_job)
         for role in ("principal", "teacher", "guardian", "student", "operator"):

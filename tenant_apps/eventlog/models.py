@@ -126,3 +126,23 @@ class Job(Record):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.pk}"
+
+
+class IdempotencyKey(Record):
+    """A key that a person has sent with a write, and the answer that the write had.
+
+    `request` is a digest of method, address and body: the key of another request is refused.
+    """
+
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False)
+    key = models.CharField(max_length=255)
+    request = models.BinaryField(max_length=32)
+    status = models.PositiveSmallIntegerField(default=0)
+    headers = models.JSONField(default=dict)
+    body = models.BinaryField(default=bytes)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=("person", "key"), name="eventlog_idempotencykey_once")]
+        indexes = [models.Index(fields=("expires_at",), name="eventlog_idempotencykey_age")]

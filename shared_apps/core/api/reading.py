@@ -168,16 +168,17 @@ class Reader:
         whole, shown, mark = rows[0]
         return whole.encode(), shown.encode(), orjson.loads(mark)
 
-    def several(self, seen: Sight, keys: Sequence[UUID]) -> dict[str, str]:
-        """The JSON of those records that are within sight, by id; one query, whatever their number."""
+    def several(self, seen: Sight, keys: Sequence[UUID], *, whole: bool = False) -> dict[str, str]:
+        """The JSON of those records that are within sight, by id, in one query; `whole` as above."""
+        rows_of = self.queryset.model._default_manager.all() if whole else self.queryset
 
         def build(values: Sequence[Any]) -> QuerySet:
-            return self.narrow(self.queryset, seen, values).order_by().values_list(*self._attnames)
+            return self.narrow(rows_of, seen, values).order_by().values_list(*self._attnames)
 
         if seen.nothing or not keys:
             return {}
         select = f'{self._parts(self.fields, ("id",))} WHERE r."id" = ANY(%s) ORDER BY r."id"'
-        rows = self._run(select, ("several", seen.kinds), build, seen.values, "", [list(keys)])
+        rows = self._run(select, ("several", whole, seen.kinds), build, seen.values, "", [list(keys)])
         return {orjson.loads(mark)["id"]: row for row, mark in rows}
 
     @property
@@ -222,7 +223,7 @@ class Reader:
         if backwards:
             found.reverse()
         rows = [row[0] for row in found]
-        forward, back = self._links(asked, [row[-1] for row in found], more, backwards, request)
+        forward, back = self._links(asked, found, more, backwards, request)
         parts = [b'{"next":', orjson.dumps(forward), b',"previous":', orjson.dumps(back)]
         if asked.count:
             parts += [b',"count":', str(self.count(seen, asked)).encode()]
@@ -334,7 +335,7 @@ class Reader:
             return cursor.fetchall()
 
     def _links(
-        self, asked: ListRequest, rows: list[str], more: bool, backwards: bool, request: HttpRequest
+        self, asked: ListRequest, rows: list[tuple[str, ...]], more: bool, backwards: bool, request: HttpRequest
     ) -> tuple[str | None, str | None]:
         if asked.page is not None:
             forward = (
@@ -346,8 +347,8 @@ class Reader:
             return None, None
         has_next = more or backwards
         has_previous = more if backwards else asked.cursor is not None
-        forward = self._link(request, asked, self._mark(asked, rows[-1], False)) if has_next else None
-        back = self._link(request, asked, self._mark(asked, rows[0], True)) if has_previous else None
+        forward = self._link(request, asked, self._mark(asked, rows[-1][-1], False)) if has_next else None
+        back = self._link(request, asked, self._mark(asked, rows[0][-1], True)) if has_previous else None
         return forward, back
 
     def _mark(self, asked: ListRequest, row: str, backwards: bool) -> tuple[str, str]:

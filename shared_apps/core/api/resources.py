@@ -143,12 +143,14 @@ class ResourceViewSet(Writes):
             record |= {"put": "replace", "patch": "change"}
         if Action.DELETE in cls.exposed:
             record["delete"] = "remove_record"
+        written = cls.exposed & {Action.ADD, Action.CHANGE, Action.DELETE}
         from shared_apps.core.tables.views import table_routes  # the tables' views describe themselves by the schema
 
         patterns = [
             *table_routes(cls, prefix, name),
             *(pattern for more in registry.record_routes for pattern in more(cls, prefix, name)),
             path(prefix, cls._with_short_reads(collection, cls.read_many), name=f"{name}-list"),
+            *([path(f"{prefix}bulk/", cls.as_view({"post": "bulk"}), name=f"{name}-bulk")] if written else []),
             path(f"{prefix}<id>/", cls._with_short_reads(record, cls.read_one), name=f"{name}-detail"),
         ]
         for verb_name, verb in cls.verbs.items():

@@ -1,0 +1,47 @@
+"""Answers that are kept for requests which may be sent again (Idempotency-Key); registered in core."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import connection
+from django.utils import timezone
+
+from shared_apps.core.api.idempotency import Answer
+from shared_apps.core.ids import uuid7
+from tenant_apps.eventlog.models import IdempotencyKey
+
+KEPT = timedelta(hours=24)
+TAKE = """
+INSERT INTO eventlog_idempotencykey
+    (id, created_at, updated_at, person_id, key, request, status, headers, body, expires_at)
+VALUES (%s, %s, %s, %s, %s, %s, 0, '{}', '', %s) ON CONFLICT (person_id, key) DO NOTHING
+"""
+
+
+def begin(*, person: UUID, key: str, request: bytes) -> Answer | None:
+    """Take the key in the open transaction; the answer that is kept under it, None when it is ours.
+
+    The unique index makes a second request with the key wait here until the first one has committed or is undone.
+    """
+    now = timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute(TAKE, [uuid7(), now, now, person, key, request, now + KEPT])
+        if cursor.rowcount:
+            return None
+    kept = IdempotencyKey.objects.select_for_update().get(person_id=person, key=key)
+    if kept.expires_at <= now:
+        kept.delete()
+        return begin(person=person, key=key, request=request)
+    return Answer(bytes(kept.request), kept.status, kept.headers, bytes(kept.body))
+
+
+def finish(*, person: UUID, key: str, answer: Answer) -> None:
+    """Keep the answer under the key that was taken."""
+    IdempotencyKey.objects.filter(person_id=person, key=key).update(
+        status=answer.status, headers=answer.headers, body=answer.body
+    )
+
+
+def forget_expired() -> int:
+    """Remove the keys whose time is over; how many there were."""
+    return IdempotencyKey.objects.filter(expires_at__lte=timezone.now()).delete()[0]
