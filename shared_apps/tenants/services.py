@@ -140,7 +140,10 @@ def every_institution() -> list[InstitutionContext]:
 
 
 def change_state(*, tenant: Tenant, to: State, reason: str) -> Tenant:
-    """Move a live institution between active, read_only and suspended. Raises Conflict for any other move."""
+    """Move a live institution between active, read_only and suspended. Raises Conflict for any other move.
+
+    One that is in that state already stays as it is, since when included; a suspension may be given another reason.
+    """
     movable = {State.ACTIVE, State.READ_ONLY, State.SUSPENDED}
     with platform(), transaction.atomic():
         locked = Tenant.objects.select_for_update().get(pk=tenant.pk)
@@ -148,8 +151,9 @@ def change_state(*, tenant: Tenant, to: State, reason: str) -> Tenant:
             raise Conflict("The operators' own tenant cannot be suspended.", code="operator_tenant")
         if locked.state not in movable or to not in movable:
             raise Conflict(f"An institution that is {locked.state} cannot become {to}.", code="bad_transition")
-        locked.state, locked.state_reason = to, reason.strip()[:300]
-        locked.state_changed_at = datetime.now(UTC)
+        if locked.state != to:
+            locked.state, locked.state_changed_at = to, datetime.now(UTC)
+        locked.state_reason = reason.strip()[:300]
         locked.save(update_fields=["state", "state_reason", "state_changed_at", "updated_at"])
         # Told before the commit, a process would read the old state again and keep it.
         transaction.on_commit(lambda: bus.tell("tenants", str(tenant.pk)))

@@ -8,10 +8,12 @@ class AcademicsConfig(AppConfig):
     label = "academics"
 
     def ready(self) -> None:
-        from tenant_apps.academics import scopes
+        from tenant_apps.academics import scopes, services
         from tenant_apps.academics.permissions import REFERENCE, AcademicsPermission
+        from tenant_apps.school.services import departures
 
         scopes.register()
+        departures.append(services.end_enrolments)
         for subject in AcademicsPermission:
             registry.grant("principal", subject, " ".join(subject.actions))
             registry.grant("teacher", subject, "view")

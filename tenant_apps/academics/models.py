@@ -122,7 +122,8 @@ class SectionTeacher(SourcedRecord):
 
 
 class Enrolment(SourcedRecord):
-    """A student's days in a section. Who leaves and comes back has two rows; they never overlap."""
+    """A student's days in a section. Who leaves and comes back has two rows; they never overlap. One that was planned
+    and never came about holds no day: it ends on its start."""
 
     student = models.ForeignKey(Student, on_delete=models.PROTECT, related_name="enrolments")
     section = models.ForeignKey(Section, on_delete=models.PROTECT, related_name="enrolments")
@@ -136,7 +137,7 @@ class Enrolment(SourcedRecord):
         ordering = ("starts_on", "id")
         indexes = [models.Index(fields=("starts_on", "id"), name="academics_enrolment_by_start")]
         constraints = [
-            ends_after_start("academics_enrolment_ends_after_start"),
+            ends_after_start("academics_enrolment_ends_after_start", may_be_empty=True),
             ExclusionConstraint(
                 name="academics_enrolment_no_overlap",
                 expressions=[

@@ -8,6 +8,7 @@ from shared_apps.core.permissions import Scope
 from shared_apps.core.registry import ScopeResolver, Viewer, registry
 from tenant_apps.academics.models import Enrolment, Section, SectionTeacher, SectionTerm
 from tenant_apps.school.models import Guardian, Staff, Student, StudentGuardian, StudentStatus
+from tenant_apps.school.querysets import holding_on
 from tenant_apps.school.scopes import own_children
 
 
@@ -24,7 +25,13 @@ def students_taught(viewer: Viewer) -> QuerySet[Any, Any]:
 
 
 def guardians_of_students_taught(viewer: Viewer) -> QuerySet[Any, Any]:
-    return StudentGuardian.objects.filter(student__in=students_taught(viewer)).values("guardian")
+    return StudentGuardian.objects.filter(links_of_students_taught(viewer)).values("guardian")
+
+
+def links_of_students_taught(viewer: Viewer) -> Q:
+    """Links that hold today: who has ceased to be a guardian is the office's to know."""
+    today = holding_on(viewer.today, start="valid_from", end="valid_until")
+    return today & Q(student__in=students_taught(viewer))
 
 
 def sections_of_children(viewer: Viewer) -> QuerySet[Any, Any]:
@@ -42,10 +49,10 @@ def _section_key(lookup: str, keys: Any) -> ScopeResolver:
 
 
 def register() -> None:
+    registry.scope_target(Scope.SECTION, Section)
     taught: dict[type[Model], tuple[str, Any]] = {
         Student: ("pk", students_taught),
         StudentStatus: ("student", students_taught),
-        StudentGuardian: ("student", students_taught),
         Guardian: ("pk", guardians_of_students_taught),
         Section: ("pk", sections_taught),
         SectionTerm: ("section", sections_taught),
@@ -54,6 +61,7 @@ def register() -> None:
     }
     for model, (lookup, keys) in taught.items():
         registry.scope(model, Scope.SECTION, _section_key(lookup, keys))
+    registry.scope(StudentGuardian, Scope.SECTION, links_of_students_taught)
     # Private columns of colleagues cannot be hidden yet, so a teacher sees no colleague's row.
     registry.scope(Staff, Scope.SECTION, lambda viewer: Q(user=viewer.user_id))
     for model, lookup in ((Section, "pk"), (SectionTerm, "section"), (SectionTeacher, "section")):

@@ -1,4 +1,4 @@
-"""Verbs of teaching: a move from one section to another."""
+"""Verbs of teaching: a move from one section to another, and the end of all when a student leaves."""
 
 from datetime import date
 
@@ -7,6 +7,14 @@ from django.db import IntegrityError, transaction
 from shared_apps.core.errors import Conflict, Invalid
 from tenant_apps.academics.models import Enrolment, Section
 from tenant_apps.school.models import Student
+
+
+def end_enrolments(*, student: Student, on: date) -> None:
+    """Let a student who is gone from `on` be in no section from that day. What was planned for later keeps its row with
+    no day in it; who comes back is enrolled anew, and the old rows tell where they have been."""
+    for enrolment in Enrolment.objects.select_for_update().running_past(on).filter(student=student):
+        enrolment.ends_on = max(enrolment.starts_on, on)
+        enrolment.save(update_fields=["ends_on", "updated_at"])
 
 
 @transaction.atomic

@@ -10,6 +10,7 @@ from django.db.models.functions import Lower
 
 from shared_apps.core.models import Record
 from shared_apps.core.permissions import Scope
+from shared_apps.core.registry import registry
 from tenant_apps.accounts.querysets import SessionQuerySet, UserRoleQuerySet
 
 
@@ -155,6 +156,15 @@ class UserRole(Record):
             raise ValidationError({"scope_id": f"Name the {self.scope} that the role reaches over."})
         if self.scope in (Scope.INSTITUTION, Scope.OWN_CHILDREN, Scope.SELF) and self.scope_id is not None:
             raise ValidationError({"scope_id": f"The scope {self.scope} takes no id."})
+        if self._state.adding and self.scope_id is not None and self.scope in list(Scope):
+            self._name_a_record()
+
+    def _name_a_record(self) -> None:
+        """A grant over what does not exist would begin to hold for whatever is given that id later. One over what has
+        been deleted since stays valid: it must still be possible to end it."""
+        target = registry.scope_targets.get(Scope(self.scope))
+        if target is None or not target._default_manager.filter(pk=self.scope_id).exists():
+            raise ValidationError({"scope_id": ValidationError(f"There is no such {self.scope} here.", "unknown")})
 
 
 class Session(Record):

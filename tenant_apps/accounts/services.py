@@ -143,14 +143,17 @@ def revoke_role(*, by: Principal, grant: UserRole) -> None:
 
 
 def demand_an_administrator() -> None:
-    """Raises Conflict when nobody active holds the administrators' role over the whole institution any more.
+    """Raises Conflict unless somebody active holds the administrators' role over the whole institution, now and without
+    an end: one that runs out would leave nobody who could prolong it.
 
     Its row is locked first: two administrators who deactivate each other must not both succeed.
     """
     role = Role.objects.select_for_update().filter(code=administrator_role()).first()
     if role is None:
         return
-    held = UserRole.objects.valid(timezone.now()).filter(role=role, scope=Scope.INSTITUTION, user__is_active=True)
+    held = UserRole.objects.valid(timezone.now()).filter(
+        role=role, scope=Scope.INSTITUTION, user__is_active=True, valid_until=None
+    )
     if not held.exists():
         raise Conflict("The institution would be left without an administrator.", code="last_administrator")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import date
-from typing import Any
+from typing import Any, Protocol
 
 from django.db import transaction
 
@@ -24,6 +24,15 @@ MOVES: dict[str, frozenset[str]] = {
 """Which state may follow which. Who comes back is enrolled (or applies) again."""
 
 GONE = frozenset({StudentState.TRANSFERRED, StudentState.GRADUATED, StudentState.LEFT})
+
+
+class Departure(Protocol):
+    def __call__(self, *, student: Student, on: date) -> None:
+        """Settle what a student who is gone from `on` leaves behind, in the transaction of the change."""
+
+
+departures: list[Departure] = []
+"""What the rooms above do when a student leaves; they append it from their `apps.py`."""
 
 
 def check_institution(new: NewInstitution) -> None:
@@ -82,7 +91,8 @@ def open_histories(students: Iterable[Student], *, reason: str = "") -> None:
 def change_student_state(*, student: Student, to: str, on: date, reason: str = "") -> Student:
     """Close the open row of the student's history on `on` (exclusive) and open one with the state `to`.
 
-    Updates the cached `state`, and `left_on` when they go or come back. Raises Conflict for a move that does not
+    Updates the cached `state`, and `left_on` when they go or come back; who goes is let go by the rooms above too
+    (`departures`). Raises Conflict for a move that does not
     exist, Invalid for a day before the present state began or after today.
     """
     # The student's row is the lock: two changes at once would both close the same stretch.
@@ -107,6 +117,9 @@ def change_student_state(*, student: Student, to: str, on: date, reason: str = "
         locked.joined_on = locked.joined_on or on
     locked.full_clean()
     locked.save(update_fields=["state", "left_on", "joined_on", "updated_at"])
+    if to in GONE:
+        for settle in departures:
+            settle(student=locked, on=on)
     return locked
 
 

@@ -1,10 +1,13 @@
-"""Codes from standards that an institution's profile is checked against."""
+"""What a value must be, whoever writes it: codes from standards, and days that can be meant."""
 
 import re
+from datetime import date
 from zoneinfo import available_timezones
 
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
+
+from shared_apps.core.clock import local_date
 
 # ISO 4217, active codes of money in circulation (list one, without funds, metals and test codes).
 CURRENCY_CODES = (
@@ -35,3 +38,21 @@ def time_zone_name(value: str) -> None:
         raise ValidationError(
             "%(value)s is not a time zone of the IANA database, such as Europe/Paris.", params={"value": value}
         )
+
+
+# Nobody who learns or works today was born before; a day outside of these is a slip of the pen, or a system's "never".
+FIRST_DAY, LAST_DAY = date(1900, 1, 1), date(2199, 12, 31)
+
+
+def plausible_day(value: date) -> None:
+    """Refuses a day on which nobody here joins, leaves or works."""
+    if not FIRST_DAY <= value <= LAST_DAY:
+        raise ValidationError(f"The day must lie between {FIRST_DAY} and {LAST_DAY}.", "implausible_day")
+
+
+def possible_birth_date(value: date) -> None:
+    """Refuses a day before 1900, or after today at the institution. A batch asks for today once."""
+    if value < FIRST_DAY:
+        raise ValidationError(f"Nobody here was born before {FIRST_DAY}.", "implausible_day")
+    if value > local_date():
+        raise ValidationError("A birth date does not lie in the future.", "in_future")

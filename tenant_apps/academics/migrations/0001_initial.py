@@ -268,7 +268,7 @@ class Migration(migrations.Migration):
                         condition=models.Q(
                             ("ends_on__isnull", True),
                             ("starts_on__isnull", True),
-                            ("ends_on__gt", models.F("starts_on")),
+                            ("ends_on__gte", models.F("starts_on")),
                             _connector="OR",
                         ),
                         name="academics_enrolment_ends_after_start",

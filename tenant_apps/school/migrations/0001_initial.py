@@ -175,7 +175,12 @@ class Migration(migrations.Migration):
                 ("family_name", models.CharField(max_length=100)),
                 ("preferred_given_name", models.CharField(blank=True, max_length=100)),
                 ("preferred_family_name", models.CharField(blank=True, max_length=100)),
-                ("birth_date", models.DateField(blank=True, null=True)),
+                (
+                    "birth_date",
+                    models.DateField(
+                        blank=True, null=True, validators=[tenant_apps.school.standards.possible_birth_date]
+                    ),
+                ),
                 (
                     "sex",
                     models.CharField(
@@ -392,7 +397,12 @@ class Migration(migrations.Migration):
                 ("family_name", models.CharField(max_length=100)),
                 ("preferred_given_name", models.CharField(blank=True, max_length=100)),
                 ("preferred_family_name", models.CharField(blank=True, max_length=100)),
-                ("birth_date", models.DateField(blank=True, null=True)),
+                (
+                    "birth_date",
+                    models.DateField(
+                        blank=True, null=True, validators=[tenant_apps.school.standards.possible_birth_date]
+                    ),
+                ),
                 (
                     "sex",
                     models.CharField(
@@ -439,8 +449,14 @@ class Migration(migrations.Migration):
                 ("notes", models.TextField(blank=True)),
                 ("staff_number", models.CharField(max_length=100, unique=True)),
                 ("position", models.CharField(blank=True, max_length=100)),
-                ("employed_from", models.DateField(blank=True, null=True)),
-                ("employed_until", models.DateField(blank=True, null=True)),
+                (
+                    "employed_from",
+                    models.DateField(blank=True, null=True, validators=[tenant_apps.school.standards.plausible_day]),
+                ),
+                (
+                    "employed_until",
+                    models.DateField(blank=True, null=True, validators=[tenant_apps.school.standards.plausible_day]),
+                ),
                 (
                     "search_text",
                     models.GeneratedField(
@@ -516,7 +532,12 @@ class Migration(migrations.Migration):
                 ("family_name", models.CharField(max_length=100)),
                 ("preferred_given_name", models.CharField(blank=True, max_length=100)),
                 ("preferred_family_name", models.CharField(blank=True, max_length=100)),
-                ("birth_date", models.DateField(blank=True, null=True)),
+                (
+                    "birth_date",
+                    models.DateField(
+                        blank=True, null=True, validators=[tenant_apps.school.standards.possible_birth_date]
+                    ),
+                ),
                 (
                     "sex",
                     models.CharField(
@@ -577,8 +598,14 @@ class Migration(migrations.Migration):
                         max_length=20,
                     ),
                 ),
-                ("joined_on", models.DateField(blank=True, null=True)),
-                ("left_on", models.DateField(blank=True, null=True)),
+                (
+                    "joined_on",
+                    models.DateField(blank=True, null=True, validators=[tenant_apps.school.standards.plausible_day]),
+                ),
+                (
+                    "left_on",
+                    models.DateField(blank=True, null=True, validators=[tenant_apps.school.standards.plausible_day]),
+                ),
                 (
                     "search_text",
                     models.GeneratedField(

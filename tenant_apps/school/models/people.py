@@ -11,7 +11,7 @@ from shared_apps.core.search import folded_index, folded_text
 from tenant_apps.school.models.ground import SourcedRecord, ends_after_start
 from tenant_apps.school.models.places import Campus, GradeLevel
 from tenant_apps.school.querysets import StudentGuardianQuerySet
-from tenant_apps.school.standards import country_code, language_tag
+from tenant_apps.school.standards import country_code, language_tag, plausible_day, possible_birth_date
 
 
 def date_range(start: str = "starts_on", end: str = "ends_on") -> Func:
@@ -39,7 +39,7 @@ class PersonDetails(SourcedRecord):
     family_name = models.CharField(max_length=100)
     preferred_given_name = models.CharField(max_length=100, blank=True)
     preferred_family_name = models.CharField(max_length=100, blank=True)
-    birth_date = models.DateField(null=True, blank=True)
+    birth_date = models.DateField(null=True, blank=True, validators=[possible_birth_date])
     sex = models.CharField(max_length=20, choices=Sex.choices, blank=True)
     pronouns = models.CharField(max_length=50, blank=True)
     email = models.EmailField(max_length=254, blank=True)
@@ -92,8 +92,8 @@ class Student(PersonDetails):
         GradeLevel, null=True, blank=True, on_delete=models.PROTECT, related_name="students"
     )
     state = models.CharField(max_length=20, choices=StudentState.choices, default=StudentState.ENROLLED, editable=False)
-    joined_on = models.DateField(null=True, blank=True)
-    left_on = models.DateField(null=True, blank=True)
+    joined_on = models.DateField(null=True, blank=True, validators=[plausible_day])
+    left_on = models.DateField(null=True, blank=True, validators=[plausible_day])
     search_text = folded_text(*SEARCHED, "student_number")
 
     class Meta(PersonDetails.Meta):
@@ -184,8 +184,8 @@ class Staff(PersonDetails):
     staff_number = models.CharField(max_length=100, unique=True)
     campus = models.ForeignKey(Campus, null=True, blank=True, on_delete=models.PROTECT, related_name="staff")
     position = models.CharField(max_length=100, blank=True)
-    employed_from = models.DateField(null=True, blank=True)
-    employed_until = models.DateField(null=True, blank=True)
+    employed_from = models.DateField(null=True, blank=True, validators=[plausible_day])
+    employed_until = models.DateField(null=True, blank=True, validators=[plausible_day])
     search_text = folded_text(*SEARCHED, "staff_number", "position")
 
     class Meta(PersonDetails.Meta):

@@ -69,6 +69,18 @@ def test_suspending_stops_an_institution_at_once_and_resuming_brings_it_back(
     assert school.get("/").status_code == 200
 
 
+def test_a_state_that_holds_already_keeps_its_date(
+    transactional_db: None, operator: Asker, greenwood: InstitutionContext
+) -> None:
+    place = f"{PATH}{greenwood.id}/"
+    before = operator.get(place).json()
+    assert operator.post(f"{place}resume/").json() == before
+    first = operator.post(f"{place}suspend/", {"reason": "unpaid"}).json()
+    assert first["state_changed_at"] > before["state_changed_at"], "negative control: a change has a date of its own"
+    again = operator.post(f"{place}suspend/", {"reason": "unpaid since May"}).json()
+    assert again == first | {"state_reason": "unpaid since May"}
+
+
 def test_no_institution_serves_the_platform_api_and_no_principal_enters_the_console(
     db: None, greenwood: InstitutionContext, console: InstitutionContext
 ) -> None:

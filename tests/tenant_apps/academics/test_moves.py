@@ -125,7 +125,8 @@ def test_days_in_one_section_never_overlap(
 
 def test_an_enrolment_does_not_end_before_it_starts(cast: casting.Cast, maths: Section) -> None:
     with pytest.raises(IntegrityError), transaction.atomic():
-        Enrolment.objects.create(student_id=cast.id("ben"), section=maths, starts_on=DAY, ends_on=DAY)
+        before = DAY - timedelta(days=1)
+        Enrolment.objects.create(student_id=cast.id("ben"), section=maths, starts_on=DAY, ends_on=before)
 
 
 def at_once(context: InstitutionContext, jobs: list[Callable[[], object]]) -> list[Exception]:

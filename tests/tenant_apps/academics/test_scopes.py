@@ -6,12 +6,13 @@ from uuid import UUID
 
 import pytest
 
+from shared_apps.core.clock import local_date
 from shared_apps.core.context import InstitutionContext
 from shared_apps.core.permissions import Scope
 from shared_apps.core.registry import Viewer, registry
 from tenant_apps.academics.models import Enrolment, SectionTeacher
 from tenant_apps.accounts.models import UserRole
-from tenant_apps.school.models import Guardian, Student, StudentGuardian
+from tenant_apps.school.models import Guardian, Staff, Student, StudentGuardian
 from tests import cast as casting
 from tests.api import as_person
 
@@ -185,3 +186,25 @@ def test_a_scope_that_names_a_section_shows_that_one(cast: casting.Cast) -> None
 def test_a_guardian_of_three_has_each_child_once(cast: casting.Cast) -> None:
     StudentGuardian.objects.create(student_id=cast.id("finn"), guardian_id=cast.id("guardian"))
     assert exactly(listed(cast, cast.guardian, "school/students"), cast.ids("ada", "ben", "finn"))
+
+
+def test_a_teacher_sees_nobody_from_the_day_on_which_the_employment_ends(cast: casting.Cast) -> None:
+    teacher = Staff.objects.filter(pk=cast.id("teacher"))
+    teacher.update(employed_until=local_date() + timedelta(days=1))
+    assert exactly(listed(cast, cast.teacher, "school/students"), cast.ids(*casting.IN_MATHS))
+    teacher.update(employed_until=local_date())
+    for path in ("school/students", "school/guardians", "academics/sections", "academics/enrolments"):
+        assert listed(cast, cast.teacher, path) == [], path
+    # Negative control: the days of the teaching itself still run.
+    assert SectionTeacher.objects.get(pk=cast.id("teacher of maths")).ends_on is None
+
+
+def test_a_guardian_is_hidden_from_teachers_from_the_day_on_which_the_link_ends(cast: casting.Cast) -> None:
+    link = StudentGuardian.objects.filter(pk=cast.id("guardian of dan for dan"))
+    link.update(valid_until=local_date() + timedelta(days=1))
+    assert exactly(listed(cast, cast.teacher, "school/guardians"), cast.ids("guardian", "guardian of dan"))
+    link.update(valid_until=local_date())
+    assert exactly(listed(cast, cast.teacher, "school/guardians"), cast.ids("guardian"))
+    assert exactly(listed(cast, cast.teacher, "school/student-guardians"), cast.ids("guardian for ada"))
+    # Negative control: the office knows who was a guardian.
+    assert cast.id("guardian of dan for dan") in listed(cast, cast.principal, "school/student-guardians")

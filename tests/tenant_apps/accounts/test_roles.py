@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -12,6 +12,7 @@ from shared_apps.core.context import InstitutionContext, institution
 from shared_apps.core.permissions import Scope
 from tenant_apps.accounts.models import Role, RoleInheritance, RolePermission, Session, User, UserRole
 from tenant_apps.accounts.querysets import permissions_of_roles
+from tenant_apps.school.models import Campus
 from tests import cast
 from tests.api import Asker, as_person, host_of, nobody
 
@@ -59,6 +60,10 @@ def manager(greenwood: InstitutionContext) -> Asker:
     return as_person(greenwood, teacher)
 
 
+def teacher_id(context: InstitutionContext) -> UUID:
+    return cast.of(context).teacher.user_id
+
+
 def role_id(context: InstitutionContext, code: str) -> str:
     with institution(context):
         return str(Role.objects.get(code=code).pk)
@@ -87,8 +92,8 @@ def test_nobody_gives_what_they_do_not_hold(greenwood: InstitutionContext, manag
 
 
 def test_nobody_gives_further_than_they_reach_themselves(greenwood: InstitutionContext) -> None:
-    campus, other = uuid4(), uuid4()
     with institution(greenwood):
+        campus, other = (Campus.objects.create(code=code, name=code).pk for code in ("NORTH", "SOUTH"))
         role = role_of("manager", *MANAGER_CODES)
         teacher = cast.of(greenwood).teacher
         UserRole.objects.create(user_id=teacher.user_id, role=role, scope=Scope.CAMPUS, scope_id=campus)
@@ -241,7 +246,13 @@ def test_a_grant_changes_in_time_only(greenwood: InstitutionContext, principal: 
     [
         ({"scope": "campus"}, "/scope_id"),
         ({"scope": "institution", "scope_id": str(uuid4())}, "/scope_id"),
+        ({"scope": "campus", "scope_id": str(uuid4())}, "/scope_id"),
+        ({"scope": "section", "scope_id": str(uuid4())}, "/scope_id"),
+        ({"scope": "department", "scope_id": str(uuid4())}, "/scope_id"),
+        ({"scope": "self", "scope_id": str(uuid4())}, "/scope_id"),
+        ({"scope": "own_children", "scope_id": str(uuid4())}, "/scope_id"),
         ({"scope": "galaxy"}, "/scope"),
+        ({"scope": "galaxy", "scope_id": str(uuid4())}, "/scope"),
         ({"user": str(uuid4())}, "/user"),
         ({"user": "x"}, "/user"),
         ({"valid_from": "yesterday"}, "/valid_from"),
@@ -255,6 +266,29 @@ def test_a_grant_that_means_nothing_is_refused_with_its_place(
     assert answer.json()["errors"][0]["pointer"] == pointer
 
 
+@pytest.mark.parametrize(("scope", "name"), [("campus", "campus"), ("section", "maths")])
+def test_a_grant_reaches_over_a_record_of_its_own_kind_and_institution(
+    greenwood: InstitutionContext, lumiere: InstitutionContext, principal: Asker, scope: str, name: str
+) -> None:
+    other_kind = cast.of(greenwood).id("maths" if name == "campus" else "campus")
+    for wrong in (cast.of(lumiere).id(name), other_kind):
+        answer = principal.post(ACCOUNTS + "user-roles/", grant(greenwood, "teacher", scope=scope, scope_id=str(wrong)))
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/scope_id"), answer.content
+    own = grant(greenwood, "teacher", scope=scope, scope_id=str(cast.of(greenwood).id(name)))
+    assert principal.post(ACCOUNTS + "user-roles/", own).status_code == 201
+
+
+def test_a_grant_over_what_has_been_deleted_can_still_be_ended(greenwood: InstitutionContext, principal: Asker) -> None:
+    with institution(greenwood):
+        campus = Campus.objects.create(code="NORTH", name="North")
+    body = grant(greenwood, "teacher", scope="campus", scope_id=str(campus.pk))
+    held = principal.post(ACCOUNTS + "user-roles/", body).json()
+    with institution(greenwood):
+        Campus.objects.filter(pk=campus.pk).delete()
+    ended = {"valid_until": timezone.now().isoformat()}
+    assert principal.patch(f"{ACCOUNTS}user-roles/{held['id']}/", ended).status_code == 200
+
+
 def test_the_same_grant_twice_is_a_conflict(greenwood: InstitutionContext, principal: Asker) -> None:
     assert principal.post(ACCOUNTS + "user-roles/", grant(greenwood, "teacher")).status_code == 201
     assert principal.post(ACCOUNTS + "user-roles/", grant(greenwood, "teacher")).status_code in (400, 409)
@@ -265,13 +299,19 @@ def test_the_last_administrator_can_neither_be_locked_nor_lose_the_role(
 ) -> None:
     own = cast.of(greenwood).principal.user_id
     (held,) = principal.get(f"{ACCOUNTS}user-roles/?user={own}").json()["results"]
-    ended = {"valid_until": (timezone.now() - timedelta(days=1)).isoformat()}
+    now = timezone.now()
+    days = (("valid_until", now - timedelta(days=1)), ("valid_until", now + timedelta(days=90)))
+    times = [{name: day.isoformat()} for name, day in (*days, ("valid_from", now + timedelta(days=1)))]
     answers = [
         principal.patch(f"{ACCOUNTS}users/{own}/", {"is_active": False}),
         principal.delete(f"{ACCOUNTS}user-roles/{held['id']}/"),
-        principal.patch(f"{ACCOUNTS}user-roles/{held['id']}/", ended),
+        *(principal.patch(f"{ACCOUNTS}user-roles/{held['id']}/", change) for change in times),
     ]
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(409, "last_administrator")] * 3
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(409, "last_administrator")] * 5
+    deputy = grant(greenwood, "principal", valid_until=times[1]["valid_until"], user=str(teacher_id(greenwood)))
+    assert principal.post(ACCOUNTS + "user-roles/", deputy).status_code == 201
+    refused = principal.delete(f"{ACCOUNTS}user-roles/{held['id']}/")
+    assert refused.json()["code"] == "last_administrator", "a deputy until spring is gone in summer"
     assert principal.post(ACCOUNTS + "user-roles/", grant(greenwood, "principal")).status_code == 201
     assert principal.delete(f"{ACCOUNTS}user-roles/{held['id']}/").status_code == 204, "with a second one it goes"
 
