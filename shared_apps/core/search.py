@@ -52,6 +52,13 @@ class _Similar(Func):
     output_field = models.BooleanField()
 
 
+class _Alike(Func):
+    """The same, more closely for a short word; see tenants' migration 0002."""
+
+    function = "public.lyceum_alike"
+    output_field = models.BooleanField()
+
+
 class _Similarity(Func):
     function = "public.word_similarity"
     output_field = models.FloatField()
@@ -149,7 +156,9 @@ class Searcher:
         if reach is Reach.BEGINNING:
             return Q(**{f"{COLUMN}__contains": Concat(Value(" "), folded, output_field=models.TextField())})
         found = Q(**{f"{COLUMN}__contains": folded})
-        return found | Q(_Similar(folded, F(COLUMN))) if reach is Reach.FUZZY else found
+        if reach is not Reach.FUZZY:
+            return found
+        return found | (Q(_Similar(folded, F(COLUMN))) & Q(_Alike(folded, F(COLUMN))))
 
     def distance(self, words: Sequence[Any]) -> Func:
         """How far a row is from the whole question; a word that stands in it as typed outweighs any resemblance."""

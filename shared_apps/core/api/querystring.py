@@ -229,6 +229,9 @@ def _whole(ordering: tuple[str, ...]) -> tuple[str, ...]:
     return (*ordering, "-id" if ordering and all(name.startswith("-") for name in ordering) else "id")
 
 
+WHOLE = Shape()
+
+
 class ListGrammar:
     """The parameters that one resource's list understands."""
 
@@ -260,7 +263,7 @@ class ListGrammar:
         given = pairs(query_string)
         refuse_unknown(given, self.known)
         values = dict(given)
-        search = self._search(values.get("search", ""))
+        search = self._search(values["search"]) if "search" in values else ()
         ordering = self._ordering(values.get("ordering"))
         if search and "ordering" not in values:
             ordering = (DISTANCE, *ordering)
@@ -291,12 +294,14 @@ class ListGrammar:
     def read_shape(self, query_string: str) -> Shape:
         """The parameters of a single record. Raises Invalid."""
         if not query_string:
-            return Shape()
+            return WHOLE
         given = pairs(query_string)
         refuse_unknown(given, self.known_of_record)
         return self._shape(dict(given))
 
     def _shape(self, values: dict[str, str]) -> Shape:
+        if "fields" not in values and "include" not in values:
+            return WHOLE
         fields: tuple[str, ...] | None = None
         if "fields" in values:
             asked = {"id", *self._names(values, "fields", self.fields)}

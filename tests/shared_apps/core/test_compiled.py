@@ -188,8 +188,9 @@ def found_plainly(search: tuple[str, ...], word: searching.Word) -> tuple[str, l
     found = f"strpos({text}, {start}public.lyceum_fold(%s)) > 0"
     if word.reach is not searching.Reach.FUZZY:
         return f"({found})", [word.text]
-    alike = f"public.word_similarity(public.lyceum_fold(%s), {text}) >= {searching.SIMILAR_ENOUGH}::float4"
-    return f"({found} OR {alike})", [word.text, word.text]
+    least = f"CASE WHEN length(public.lyceum_fold(%s)) < 6 THEN 0.45 ELSE {searching.SIMILAR_ENOUGH} END::float4"
+    alike = f"public.word_similarity(public.lyceum_fold(%s), {text}) >= {least}"
+    return f"({found} OR {alike})", [word.text] * 3
 
 
 def plainly(rows: QuerySet, query: Query, search: tuple[str, ...], default: tuple[str, ...]) -> list[str]:

@@ -124,7 +124,7 @@ def test_the_best_matches_come_first(principal: Asker) -> None:
     assert found(principal, "anna")[:2] == ["Anna Müller", "Joanna Smith"]
     assert found(principal, "joanna")[0] == "Joanna Smith"
     assert found(principal, "joanna", ordering="family_name")[0] != "Joanna Smith", "negative control: by name"
-    assert found(principal, "anna", ordering="-given_name")[0] == "Zoë Ångström"
+    assert found(principal, "anna", ordering="-given_name")[0] == "Joanna Smith"
 
 
 def test_cursors_walk_the_ranked_list_once_forwards_and_backwards(principal: Asker) -> None:
