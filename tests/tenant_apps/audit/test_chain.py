@@ -280,7 +280,8 @@ CHAINED_AT_ONCE = (
     "CREATE TABLE audit_head (link bytea)",
     "INSERT INTO audit_head VALUES ('')",
     "CREATE FUNCTION audit_chain_now() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
-    " SET search_path FROM CURRENT AS $$ BEGIN UPDATE audit_head SET link = sha256(link || NEW.digest); RETURN NULL; END $$",
+    " SET search_path FROM CURRENT AS"
+    " $$ BEGIN UPDATE audit_head SET link = sha256(link || NEW.digest); RETURN NULL; END $$",
     "CREATE TRIGGER chain_now AFTER INSERT ON audit_entry FOR EACH ROW EXECUTE FUNCTION audit_chain_now()",
 )
 
