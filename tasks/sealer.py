@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from uuid import UUID
 
 import structlog
-from django.db import DatabaseError, InterfaceError, close_old_connections, connection
+from django.db import close_old_connections, connection
 from psycopg import sql
 
 from shared_apps.core import vitals
@@ -53,13 +53,23 @@ def seal_everywhere() -> int:
     """One round: every committed entry of every institution is chained. How many there were."""
     sealed = 0
     for place, (waiting,) in _ask(WAITING):
-        if not waiting:
-            continue
+        if waiting:
+            sealed += _seal(place)
+    return sealed
+
+
+def _seal(place: InstitutionContext) -> int:
+    """Chain all that one institution has waiting. Its trouble is logged and stops no other institution's."""
+    sealed = 0
+    try:
         with institution(place):
             while some := seal_some():
                 sealed += some
                 if some < AT_A_TIME:
                     break
+    except Exception as error:
+        log.error("sealing_failed", institution=place.slug, exc_info=error)
+        connection.close()
     return sealed
 
 
@@ -98,8 +108,8 @@ class Sealer:
                     next_anchor = time.monotonic() + ANCHOR_SECONDS
                     anchor_everywhere(self._anchored)
                     vitals.report("sealer")
-            except (DatabaseError, InterfaceError, OSError) as error:
-                log.error("sealer_trouble", error=str(error))
+            except Exception as error:  # the thread must outlive whatever a round meets
+                log.error("sealer_trouble", exc_info=error)
                 connection.close()
             self._stopping.wait(LOOK_SECONDS)
         connection.close()

@@ -216,6 +216,24 @@ def test_the_sealer_seals_within_a_second_and_anchors_every_institution(
     assert anchors.last_anchor(here.id) == chain.head()
 
 
+def test_one_institution_s_trouble_keeps_no_other_from_being_sealed(
+    here: InstitutionContext, lumiere: InstitutionContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seal_or_fail() -> int:
+        if institution_id() == here.id:
+            raise RuntimeError("damaged")
+        return seal_some()
+
+    change()
+    with institution(lumiere):
+        change()
+    monkeypatch.setattr(sealer, "seal_some", seal_or_fail)
+    sealer.seal_everywhere()
+    assert verify().unsealed == 2 * WRITTEN - 1
+    with institution(lumiere):
+        assert verify().unsealed == 0
+
+
 def test_a_half_written_anchor_is_passed_over(here: InstitutionContext) -> None:
     with anchors.file_of(here.id).open("ab") as file:
         file.write(b'{"at":"2026-')
