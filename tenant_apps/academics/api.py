@@ -24,6 +24,7 @@ class SubjectViewSet(ResourceViewSet):
     queryset = Subject.objects.all()
     permission = AcademicsPermission.SUBJECT
     key = ("code",)
+    importable = True
     scopes = EVERYONE
     fields = ("code", "name")
     filters = {"code": EXACT}
@@ -37,6 +38,7 @@ class CourseViewSet(ResourceViewSet):
 
     queryset = Course.objects.all()
     permission = AcademicsPermission.COURSE
+    importable = True
     scopes = EVERYONE
     fields = ("subject", "grade_level", "academic_year", "code", "title", "sourced_id")
     includes = ("subject", "grade_level", "academic_year")
@@ -51,6 +53,7 @@ class SectionViewSet(ResourceViewSet):
 
     queryset = Section.objects.all()
     permission = AcademicsPermission.SECTION
+    importable = True
     scopes = {**BY_SECTION, Scope.CAMPUS: "campus"}
     fields = ("course", "campus", "room", "kind", "code", "title", "sourced_id")
     includes = ("course", "campus", "room")
@@ -103,6 +106,7 @@ class EnrolmentViewSet(ResourceViewSet):
 
     queryset = Enrolment.objects.all()
     permission = AcademicsPermission.ENROLMENT
+    importable = True
     scopes = {**BY_SECTION, Scope.SELF: "student__user"}
     fields = ("student", "section", "starts_on", "ends_on", "sourced_id")
     includes = ("student", "section")

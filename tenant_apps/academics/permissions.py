@@ -2,7 +2,7 @@
 
 from shared_apps.core.permissions import CRUD, PermissionCatalogue, subject
 
-TABLES = f"{CRUD} export"
+TABLES = f"{CRUD} export import"
 
 
 class AcademicsPermission(PermissionCatalogue):

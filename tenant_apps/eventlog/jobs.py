@@ -45,16 +45,20 @@ class JobFailed(Exception):
 
 
 Body = Callable[[Job, "Progress"], dict[str, Any] | None]
+After = Callable[[Job], None]
 _bodies: dict[str, Body] = {}
+_afters: dict[str, After] = {}
 
 
-def job(kind: str) -> Callable[[Body], Body]:
-    """Register the body of a kind of job."""
+def job(kind: str, *, after: After | None = None) -> Callable[[Body], Body]:
+    """Register the body of a kind of job; `after` is called once the end of a job, good or bad, is committed."""
 
     def register(body: Body) -> Body:
         if kind in _bodies:
             raise ValueError(f"The job kind {kind!r} has a body already.")
         _bodies[kind] = body
+        if after is not None:
+            _afters[kind] = after
         return body
 
     return register
@@ -204,6 +208,9 @@ def _finish(job: Job, progress: Progress) -> None:
     job.finished_at = timezone.now()
     job.save(update_fields=("state", "progress", "step", "result", "errors", "finished_at", "updated_at"))
     transaction.on_commit(lambda: tell(job), robust=True)
+    after = _afters.get(job.kind)
+    if after is not None:
+        transaction.on_commit(lambda: after(job), robust=True)
 
 
 def _explain(job: Job, error: Exception) -> None:

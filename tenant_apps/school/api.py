@@ -81,6 +81,7 @@ class CampusViewSet(ResourceViewSet):
     queryset = Campus.objects.all()
     permission = SchoolPermission.CAMPUS
     key = ("code",)
+    importable = True
     scopes = EVERYONE
     fields = (
         "code",
@@ -107,6 +108,7 @@ class RoomViewSet(ResourceViewSet):
     queryset = Room.objects.all()
     permission = SchoolPermission.ROOM
     key = ("campus", "name")
+    importable = True
     scopes = EVERYONE
     fields = ("campus", "name", "capacity")
     includes = ("campus",)
@@ -122,6 +124,7 @@ class GradeLevelViewSet(ResourceViewSet):
     queryset = GradeLevel.objects.all()
     permission = SchoolPermission.GRADE_LEVEL
     key = ("code",)
+    importable = True
     scopes = EVERYONE
     fields = ("code", "name", "position")
     filters = {"code": EXACT}
@@ -135,6 +138,7 @@ class AcademicYearViewSet(ResourceViewSet):
 
     queryset = AcademicYear.objects.all()
     permission = SchoolPermission.ACADEMIC_YEAR
+    importable = True
     scopes = EVERYONE
     fields = ("name", "starts_on", "ends_on", "sourced_id")
     filters = {"starts_on": RANGE, "ends_on": RANGE, "sourced_id": EXACT}
@@ -148,6 +152,7 @@ class TermViewSet(ResourceViewSet):
 
     queryset = Term.objects.all()
     permission = SchoolPermission.TERM
+    importable = True
     scopes = EVERYONE
     fields = ("academic_year", "parent", "kind", "name", "starts_on", "ends_on", "sourced_id")
     includes = ("academic_year", "parent")
@@ -176,6 +181,7 @@ class StudentViewSet(ResourceViewSet):
     queryset = Student.objects.all()
     permission = SchoolPermission.STUDENT
     key = ("student_number",)
+    importable = True
     scopes = {
         Scope.CAMPUS: "campus",
         Scope.SECTION: REGISTERED,
@@ -238,6 +244,7 @@ class GuardianViewSet(ResourceViewSet):
 
     queryset = Guardian.objects.all()
     permission = SchoolPermission.GUARDIAN
+    importable = True
     scopes = {
         Scope.CAMPUS: REGISTERED,
         Scope.SECTION: REGISTERED,
@@ -267,6 +274,7 @@ class StudentGuardianViewSet(ResourceViewSet):
     queryset = StudentGuardian.objects.all()
     permission = SchoolPermission.STUDENT_GUARDIAN
     key = ("student", "guardian")
+    importable = True
     scopes = {Scope.CAMPUS: "student__campus", Scope.SECTION: REGISTERED, Scope.OWN_CHILDREN: REGISTERED}
     fields = (
         "student",
@@ -292,6 +300,7 @@ class StaffViewSet(ResourceViewSet):
     queryset = Staff.objects.all()
     permission = SchoolPermission.STAFF
     key = ("staff_number",)
+    importable = True
     scopes = {Scope.CAMPUS: "campus", Scope.SECTION: REGISTERED, Scope.SELF: "user"}
     fields = ("staff_number", *PERSON, "campus", "position", "employed_from", "employed_until")
     includes = ("campus",)

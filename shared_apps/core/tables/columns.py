@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 class Kind(Enum):
-    """What a column's cells hold; the value is the column's width in a sheet, in characters."""
+    """What a column's cells hold."""
 
-    TEXT = 24
-    ID = 38
-    INTEGER = 10
-    NUMBER = 14
-    BOOLEAN = 10
-    DATE = 12
-    INSTANT = 20
-    JSON = 40
-    REFERENCE = 26
+    TEXT = "text"
+    ID = "id"
+    INTEGER = "integer"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    INSTANT = "instant"
+    JSON = "json"
+    REFERENCE = "reference"
 
 
 @dataclass(frozen=True, slots=True)

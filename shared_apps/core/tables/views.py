@@ -1,5 +1,6 @@
 """The addresses of a resource's tables: `.../export/`, `.../import/` and `.../import/template/`."""
 
+import io
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
@@ -9,16 +10,23 @@ from django.urls import URLPattern, path
 from django.utils.http import content_disposition_header
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import serializers
+from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from shared_apps.core.api.bodies import binary
 from shared_apps.core.api.etags import VARY
+from shared_apps.core.api.querystring import bad, pairs
 from shared_apps.core.api.views import PlatformView
 from shared_apps.core.errors import Unavailable
+from shared_apps.core.permissions import Action
 from shared_apps.core.registry import TableDesk, registry
+from shared_apps.core.tables.cells import DATE_FORMATS
 from shared_apps.core.tables.exporting import MOST_AT_ONCE, Export, name_of, parameters_of, read_export
 from shared_apps.core.tables.formats import CONTENT_TYPES, CSV, XLSX
+from shared_apps.core.tables.importing import ALL_OR_NOTHING, MODES
+from shared_apps.core.tables.mapping import MATCHES
+from shared_apps.core.tables.templates import write_template
 
 if TYPE_CHECKING:
     from shared_apps.core.api.resources import ResourceViewSet
@@ -66,6 +74,64 @@ class ExportView(TableView):
         )
 
 
+class ImportView(TableView):
+    """A table whose rows become records."""
+
+    parser_classes = [MultiPartParser]
+
+    def post(self, request: Request) -> Response:
+        self.resource.see(self.principal, Action.IMPORT)
+        job = desk().start_import(resource=name_of(self.resource), request=request, principal=self.principal)
+        return started(job)
+
+
+class TemplateView(TableView):
+    """The empty table of an import."""
+
+    parameters = ("format",)
+
+    def get(self, request: Request) -> HttpResponseBase:
+        given = pairs(request.META.get("QUERY_STRING", ""))
+        form = dict(given).get("format", CSV)
+        if form not in (CSV, XLSX):
+            raise bad("format", "format is csv or xlsx.", "bad_format")
+        out = io.BytesIO()
+        write_template(out, self.resource, form)
+        plural = self.resource.queryset.model._meta.verbose_name_plural
+        disposition = str(content_disposition_header(True, f"{plural} template.{form}"))
+        return HttpResponse(
+            out.getvalue(),
+            content_type=CONTENT_TYPES[form],
+            headers={"Content-Disposition": disposition, "Cache-Control": "no-store"},
+        )
+
+
+class TableUploadBody(serializers.Serializer):
+    """A table and how to read it."""
+
+    file = serializers.FileField(help_text="CSV (separated by comma, semicolon or tab) or XLSX.")
+    dry_run = serializers.BooleanField(default=False, help_text="Say what would be done, and do nothing.")
+    mode = serializers.ChoiceField(
+        choices=MODES, default=ALL_OR_NOTHING, help_text="What happens to the good rows when others are refused."
+    )
+    match = serializers.ChoiceField(
+        choices=MATCHES,
+        required=False,
+        help_text="Which rows change a record that is there already: those with its natural key, with its id, or none. "
+        "key unless told, where the records have one; else id.",
+    )
+    mapping = serializers.CharField(
+        required=False, help_text='JSON object, column to field; "" passes a column over. By name unless told.'
+    )
+    date_format = serializers.ChoiceField(
+        choices=tuple(DATE_FORMATS), default="YYYY-MM-DD", help_text="How texts write dates; ISO dates always hold."
+    )
+    sheet = serializers.CharField(required=False, help_text="Which sheet, when several have content.")
+
+    class Meta:
+        ref_name = "FilesTableUpload"
+
+
 def desk() -> TableDesk:
     """Who takes what a worker does. Raises Unavailable where no room keeps files."""
     if registry.table_desk is None:
@@ -85,7 +151,14 @@ def job_answer(description: str) -> OpenApiResponse:
 
 def table_routes(resource: "type[ResourceViewSet]", prefix: str, name: str) -> list[URLPattern]:
     """The patterns of a resource's tables. They come before that of a record, which takes any word for an id."""
-    return [path(f"{prefix}export/", _export_view(resource, prefix).as_view(), name=f"{name}-export")]
+    routes = [path(f"{prefix}export/", _export_view(resource, prefix).as_view(), name=f"{name}-export")]
+    if resource.importable:
+        template = _template_view(resource, prefix).as_view()
+        routes += [
+            path(f"{prefix}import/", _import_view(resource, prefix).as_view(), name=f"{name}-import"),
+            path(f"{prefix}import/template/", template, name=f"{name}-import-template"),
+        ]
+    return routes
 
 
 def _named(prefix: str, verb: str) -> str:
@@ -122,3 +195,41 @@ def _export_view(resource: "type[ResourceViewSet]", prefix: str) -> type[ExportV
         "__doc__": ExportView.__doc__,
     }
     return extend_schema_view(get=described)(type(f"{resource.__name__}Export", (ExportView,), members))
+
+
+def _import_view(resource: "type[ResourceViewSet]", prefix: str) -> type[ImportView]:
+    plural, code = resource.queryset.model._meta.verbose_name_plural, resource.permission.code(Action.IMPORT)
+    key = " and ".join(resource.key) if resource.key else "none; match by id"
+    described = extend_schema(
+        operation_id=_named(prefix, "import"),
+        summary=f"Import {plural}",
+        description=(
+            "A table whose rows are added, or change the record that they are about. A worker does it in one "
+            "transaction: follow the job at Location. Its `result` holds `counts` (rows, created, changed, unchanged, "
+            "refused), `preview` (the first 20 rows as stored), `errors` (row, column, pointer, detail, code; the "
+            "first 1,000), `warnings`, and `error_file`: all refused rows with what is wrong, as CSV.\n\n"
+            "A dry run succeeds whatever it finds. `all_or_nothing` fails with any refused row; `valid_rows_only` "
+            f"leaves those out. Natural key: {key}. An empty cell clears an optional field.\n\n"
+            f"Needs the permission `{code}`, and for each row the one that writing it alone needs."
+        ),
+        request={"multipart/form-data": TableUploadBody},
+        responses={202: job_answer("A worker takes it from here.")},
+    )
+    members: dict[str, Any] = {"resource": resource, "permission": code, "__doc__": ImportView.__doc__}
+    return extend_schema_view(post=described)(type(f"{resource.__name__}Import", (ImportView,), members))
+
+
+def _template_view(resource: "type[ResourceViewSet]", prefix: str) -> type[TemplateView]:
+    code = resource.permission.code(Action.IMPORT)
+    described = extend_schema(
+        operation_id=_named(prefix, "import/template"),
+        summary=f"Download an empty table of {resource.queryset.model._meta.verbose_name_plural}",
+        description=f"The columns of an import, and what each wants.\n\nNeeds the permission `{code}`.",
+        parameters=[OpenApiParameter("format", str, enum=[CSV, XLSX], description="csv unless told.")],
+        responses={
+            (200, "text/csv"): binary("The table as CSV.", f"{','.join(resource.all_fields[:3])}\r\n"),
+            (200, CONTENT_TYPES[XLSX]): binary("The table as XLSX.", "PK"),
+        },
+    )
+    members: dict[str, Any] = {"resource": resource, "permission": code, "__doc__": TemplateView.__doc__}
+    return extend_schema_view(get=described)(type(f"{resource.__name__}Template", (TemplateView,), members))
