@@ -83,10 +83,11 @@ def main() -> None:
     """Platform, institutions, rows."""
     import django
 
+    from shared_apps.core.actors import acting, command
     from shared_apps.core.context import institution, platform
     from shared_apps.core.registry import NewInstitution
 
-    with platform():
+    with platform(), acting(command("bench")):
         django.setup()
         from shared_apps.tenants.services import create_institution, migrate_platform
 
