@@ -41,6 +41,24 @@ KIND_TEXT = {
     "istartswith": "Begins with the text, whatever its case.",
     "isnull": "true: has no value; false: has one.",
 }
+OTHER_ID = "019a9f3e-5c1b-7d2e-8f40-1a2b3c4d5e70"
+IF_MATCH = OpenApiParameter(
+    "If-Match",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description="The ETag that was read: if the record has changed since, the answer is 412 and nothing is written.",
+)
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description="A key of your choice: sent again within 24 hours, the request is answered as the first time and not"
+    " done again.",
+)
+BULK_TEXT = (
+    "Up to 1,000 rows in one transaction; `atomic: false` writes the good ones and reports the others. Each operation"
+    " needs its own permission, and each row lies within the scope that it was granted in, before and after."
+)
 VERBS = {
     "list": "List",
     "retrieve": "Read",
@@ -48,6 +66,7 @@ VERBS = {
     "replace": "Replace",
     "change": "Change",
     "remove_record": "Delete",
+    "bulk": "Create, change and delete",
 }
 
 
@@ -93,7 +112,8 @@ class Schema(AutoSchema):
         if resource.verb_name:
             return resource.verbs[resource.verb_name].summary
         meta = resource.queryset.model._meta
-        noun = meta.verbose_name_plural if resource.action == "list" else f"one of the {meta.verbose_name_plural}"
+        many = resource.action in ("list", "bulk")
+        noun = meta.verbose_name_plural if many else f"one of the {meta.verbose_name_plural}"
         return f"{VERBS[resource.action]} {noun}"
 
     def get_description(self) -> str:
@@ -103,6 +123,8 @@ class Schema(AutoSchema):
         if resource is None:
             return f"{super().get_description()}{notice}"
         text = (type(resource).__doc__ or "").strip()
+        if resource.action == "bulk":
+            return f"{text}\n\n{BULK_TEXT}{notice}"
         needed = (
             resource.permission.code("view")
             if resource.action in ("list", "retrieve")
@@ -117,8 +139,11 @@ class Schema(AutoSchema):
             return []
         if "{id}" in self.path:
             key = OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="The record's id.")
-            return [key, *_shape_parameters(resource)] if resource.action == "retrieve" else [key]
-        return list_parameters(resource) if resource.action == "list" else []
+            return [
+                key,
+                *(_shape_parameters(resource) if resource.action == "retrieve" else (IF_MATCH, IDEMPOTENCY_KEY)),
+            ]
+        return list_parameters(resource) if resource.action == "list" else [IDEMPOTENCY_KEY]
 
     def get_filter_backends(self) -> list[Any]:
         return []
@@ -132,6 +157,8 @@ class Schema(AutoSchema):
             return super().get_request_serializer()
         if resource.verb_name:
             return resource.verbs[resource.verb_name].body
+        if resource.action == "bulk":
+            return _bulk_request(resource)
         return resource.serializer_class if resource.action in ("create", "replace", "change") else None
 
     def get_response_serializers(self) -> Any:
@@ -156,6 +183,8 @@ class Schema(AutoSchema):
                 return {200: _answer(envelope, value, "The rows within your scope.")}
             case "remove_record":
                 return {204: OpenApiResponse(description="Deleted.")}
+            case "bulk":
+                return {200: _answer(_bulk_answer(resource), _bulk_example(example), "A result for each row.")}
             case "create":
                 return {201: _answer(resource.serializer_class, example, "Added.")}
             case _:
@@ -169,9 +198,53 @@ class Schema(AutoSchema):
         elif resource is not None and resource.action in ("create", "replace", "change"):
             fixed = set(resource.serializer_class.Meta.read_only_fields)
             value = {name: v for name, v in record_example(resource).items() if name not in fixed}
+        elif resource is not None and resource.action == "bulk":
+            fixed = set(resource.serializer_class.Meta.read_only_fields)
+            row = {name: v for name, v in record_example(resource).items() if name not in fixed}
+            value = {"create": [row], "update": [{"id": EXAMPLE_ID, **row}], "delete": [OTHER_ID], "atomic": True}
         else:
             return super().get_examples()
         return [OpenApiExample("Example", value=value, request_only=True)]
+
+
+def _bulk_request(resource: ResourceViewSet) -> Any:
+    name = resource.serializer_class.__name__.removesuffix("Serializer")
+    return inline_serializer(
+        f"{name}Bulk",
+        {
+            "create": resource.serializer_class(many=True, required=False),
+            "update": serializers.ListField(
+                child=serializers.DictField(),
+                required=False,
+                help_text="`id`, the fields to change, and `if_match` (an ETag) where wanted.",
+            ),
+            "delete": serializers.ListField(child=serializers.UUIDField(), required=False),
+            "atomic": serializers.BooleanField(default=True, help_text="false: write the good rows, report the bad."),
+        },
+    )
+
+
+def _bulk_answer(resource: ResourceViewSet) -> Any:
+    name = resource.serializer_class.__name__.removesuffix("Serializer")
+    counts = {count: serializers.IntegerField() for count in ("created", "changed", "deleted", "refused")}
+    result = inline_serializer(
+        f"{name}BulkResult",
+        {
+            "operation": serializers.ChoiceField(choices=["create", "update", "delete"]),
+            "index": serializers.IntegerField(help_text="The row's place in its list, from 0."),
+            "status": serializers.IntegerField(help_text="What the row alone would have been answered with."),
+            "id": serializers.UUIDField(required=False),
+            "record": resource.serializer_class(required=False),
+            "errors": serializers.ListField(child=serializers.DictField(), required=False),
+        },
+        many=True,
+    )
+    return inline_serializer(f"{name}BulkAnswer", {**counts, "results": result})
+
+
+def _bulk_example(record: dict[str, Any]) -> dict[str, Any]:
+    results = [{"operation": "create", "index": 0, "status": 201, "id": record["id"], "record": record}]
+    return {"created": 1, "changed": 0, "deleted": 0, "refused": 0, "results": results}
 
 
 def _answer(serializer: Any, value: Any, description: str) -> OpenApiResponse:
@@ -340,12 +413,15 @@ REFUSALS = {
     "405": ("method_not_allowed", "Method not allowed", "This address does not know the method."),
     "406": ("not_acceptable", "Not acceptable", "Only JSON is served."),
     "409": ("conflict", "Conflict", "Another record is in the way."),
+    "412": ("precondition_failed", "Precondition failed", "The record has changed since; `current` is what stands."),
     "413": ("too_large", "Too large", "The body is larger than this address accepts."),
     "415": ("unsupported_media_type", "Unsupported media type", "Send application/json."),
+    "422": ("idempotency_key_reused", "Cannot be processed", "The Idempotency-Key was used for another request."),
     "429": ("rate_limited", "Too many requests", "The limit is used up; Retry-After says for how long."),
     "503": ("unavailable", "Unavailable for the moment", "Try again; Retry-After says when."),
 }
 WITH_BODY = ("409", "413", "415")
+BY_HEADER = {"412": "If-Match", "422": "Idempotency-Key"}
 
 
 def _let_anything_be_null(schema: Any) -> None:
@@ -366,7 +442,10 @@ def add_problems(result: dict[str, Any], generator: Any, request: Any, public: b
             if method == "get":
                 operation["responses"].setdefault("304", NOT_MODIFIED)
                 operation["responses"].get("200", {}).setdefault("headers", {"ETag": ETAG})
+            headers = {parameter["name"] for parameter in operation.get("parameters", ())}
             for status, (code, title, detail) in REFUSALS.items():
+                if BY_HEADER.get(status, "") not in {"", *headers}:
+                    continue
                 if (status in WITH_BODY and method == "get") or (status == "404" and "{" not in path):
                     continue
                 body = {
