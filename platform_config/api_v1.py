@@ -11,6 +11,7 @@ from tenant_apps.communication import api as communication
 from tenant_apps.eventlog import api as eventlog
 from tenant_apps.files import api as files
 from tenant_apps.interop import api as interop
+from tenant_apps.reports import api as reports
 from tenant_apps.school import api as school
 
 Room = dict[str, type[ResourceViewSet]]
@@ -33,6 +34,8 @@ institution = [
     *everywhere,
     *room("school/", school.routes),
     *room("academics/", academics.routes),
+    *room("reports/", reports.routes),
+    path("reports/", include(reports.urlpatterns)),
     path("interop/", include(interop.urlpatterns)),
 ]
 operator = [*everywhere, path("platform/", include(tenants.platform_routes))]

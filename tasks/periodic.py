@@ -17,6 +17,7 @@ from tenant_apps.eventlog import answers
 from tenant_apps.eventlog import services as eventlog
 from tenant_apps.files import services as files
 from tenant_apps.interop.services import sweep_uploads
+from tenant_apps.reports.tasks import start_due
 
 EVENTS_KEPT = timedelta(days=30)
 MESSAGES_KEPT = timedelta(days=7)  # as long as an effect's key keeps a second one away
@@ -46,6 +47,12 @@ def purge_institution() -> None:
     files.sweep_expired()
     files.sweep_orphans()
     erasing.expire(years=settings.AUDIT_RETENTION_YEARS)
+
+
+@app.task(name="platform.reports", platform=True)
+def start_due_reports() -> None:
+    """Let every live institution start the reports whose local time has come."""
+    to_each_institution(start_due)
 
 
 def to_each_institution(task: Task, *args: Any) -> int:

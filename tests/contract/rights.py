@@ -35,6 +35,9 @@ RIGHTS: dict[str, dict[str, str]] = {
     "/api/v1/academics/section-terms/": REFERENCE,
     "/api/v1/academics/section-teachers/": {"principal": CRUD, "teacher": "view"},
     "/api/v1/academics/enrolments/": REFERENCE,
+    "/api/v1/reports/schedules/": {"principal": "view"},
+    "/api/v1/reports/runs/": {"principal": "view add"},
+    "/api/v1/reports/artifacts/": {"principal": "view"},
 }
 
 # Queries of a warm list and a warm record. One each: whoever adds one finds it here.
@@ -68,5 +71,8 @@ EXPORTS: dict[str, tuple[str, ...]] = {
     "/api/v1/academics/section-terms/": ("principal",),
     "/api/v1/academics/section-teachers/": ("principal",),
     "/api/v1/academics/enrolments/": ("principal",),
+    "/api/v1/reports/schedules/": ("principal",),
+    "/api/v1/reports/runs/": ("principal",),
+    "/api/v1/reports/artifacts/": ("principal",),
 }
 """Who may take a list home as a file."""
