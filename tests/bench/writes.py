@@ -1,0 +1,159 @@
+"""Creations a second against the stock peer, and rows a second one by one and in bulk: `python -m tests.bench.writes`.
+
+Ours writes the audit log by triggers, keeps the answer under an Idempotency-Key and gives a new student a first status;
+the stock peer writes the row. Rounds alternate, as in the rest of the bench.
+"""
+
+import argparse
+import json
+import multiprocessing
+import selectors
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from platform_config.embedded import EmbeddedServers
+from tests.bench import machine
+from tests.bench.load import GENERATORS, PATIENCE, _Connection
+from tests.bench.ours import ours
+from tests.bench.servers import Running, serving, stock
+from tests.bench.students import student_rows
+
+TARGET = 2.0
+BULK_ROWS = 200
+NOT_OURS = {"state", "left_on"}  # a new student's first status says both
+Figures = dict[str, Any]
+
+
+class _Writer(_Connection):
+    """A connection that sends another record each time."""
+
+    def __init__(self, running: Running, path: str, row: dict[str, Any], selector: selectors.BaseSelector) -> None:
+        super().__init__(running.target(path), selector)
+        self._messages = messages(running, path, row)
+
+    def send(self) -> None:
+        self._message = next(self._messages)
+        super().send()
+
+
+def messages(running: Running, path: str, row: dict[str, Any]) -> Iterator[bytes]:
+    """POSTs on the wire, each with a number and a key that nobody else has."""
+    heads = {"Host": running.peer.host, "Content-Type": "application/json", **running.headers}
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in heads.items())]
+    while True:
+        mark = uuid4().hex
+        unique = {name: mark for name in ("student_number", "sourced_id") if name in row}
+        body = json.dumps({**row, **unique}).encode()
+        head = "\r\n".join([*lines, f"Idempotency-Key: {mark}", f"Content-Length: {len(body)}"])
+        yield head.encode() + b"\r\n\r\n" + body
+
+
+def drive(running: Running, path: str, row: dict[str, Any], connections: int, seconds: float) -> tuple[int, int, float]:
+    """Records made, requests refused, and the seconds that it took."""
+    made = refused = 0
+    with selectors.DefaultSelector() as selector, ExitStack() as stack:
+        started = time.perf_counter()
+        for _ in range(connections):
+            connection = _Writer(running, path, row, selector)
+            stack.callback(connection.close)
+            connection.send()
+        while (now := time.perf_counter()) < started + seconds:
+            ready = selector.select(timeout=PATIENCE)
+            if not ready:
+                raise TimeoutError(f"{running.peer.name} gave no answer for {PATIENCE:.0f} s")
+            for key, _ in ready:
+                writer: _Writer = key.data
+                if writer.receive():
+                    made += writer.status == b"201"
+                    refused += writer.status != b"201"
+                    writer.send()
+    return made, refused, now - started
+
+
+def rate(running: Running, path: str, row: dict[str, Any], options: argparse.Namespace) -> float:
+    """Records made a second. Raises RuntimeError when any was refused: then the round says nothing."""
+    share = max(1, options.connections // GENERATORS)
+    with ProcessPoolExecutor(GENERATORS, multiprocessing.get_context("fork")) as pool:
+        rounds = [pool.submit(drive, running, path, row, share, options.seconds) for _ in range(GENERATORS)]
+        found = [each.result() for each in rounds]
+    if refused := sum(refused for _, refused, _ in found):
+        raise RuntimeError(f"{running.peer.name} refused {refused} requests.")
+    return sum(made for made, _, _ in found) / max(seconds for _, _, seconds in found)
+
+
+def a_student(running: Running, without: set[str]) -> dict[str, Any]:
+    """A student as the peer takes it, with the campus and grade level of one that is there."""
+    there = running.request("GET", running.peer.list_path)["results"][0]
+    row = {name: value for name, value in next(student_rows(1)).items() if name not in without and name != "notes"}
+    return json.loads(json.dumps({**row, "campus": there["campus"], "grade_level": there["grade_level"]}, default=str))
+
+
+def create(peers: tuple[Running, Running], options: argparse.Namespace) -> Figures:
+    """The same student to both, each pair of rounds in the other order."""
+    paths = [running.peer.list_path.partition("?")[0] for running in peers]
+    rows = [a_student(running, without) for running, without in zip(peers, (set(), NOT_OURS), strict=True)]
+    rates: tuple[list[float], list[float]] = ([], [])
+    turns = list(zip(peers, paths, rows, rates, strict=True))
+    for running, path, row, _ in turns:
+        rate(running, path, row, argparse.Namespace(connections=options.connections, seconds=1.0))
+    for _ in range(options.rounds):
+        for running, path, row, done in turns:
+            done.append(rate(running, path, row, options))
+        turns.reverse()
+    ratio = statistics.median(other / first for first, other in zip(*rates, strict=True))
+    return {"ratio": ratio, "stock": rates[0], "ours": rates[1]}
+
+
+def bulk(running: Running, options: argparse.Namespace) -> Figures:
+    """Rooms, whose creation is no service: rows a second of one connection, one by one and 200 in a request."""
+    path = "/api/v1/school/rooms/"
+    campus = running.request("GET", "/api/v1/school/campuses/")["results"][0]["id"]
+
+    def rooms() -> list[dict[str, str]]:
+        return [{"campus": campus, "name": uuid4().hex} for _ in range(BULK_ROWS)]
+
+    singly, together = [], []
+    for _ in range(options.rounds):
+        began = time.perf_counter()
+        for row in rooms():
+            running.request("POST", path, json.dumps(row))
+        singly.append(BULK_ROWS / (time.perf_counter() - began))
+        began = time.perf_counter()
+        running.request("POST", f"{path}bulk/", json.dumps({"create": rooms()}))
+        together.append(BULK_ROWS / (time.perf_counter() - began))
+    return {"singly": statistics.median(singly), "bulk": statistics.median(together)}
+
+
+def main() -> None:
+    """In throwaway servers."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.writes", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of rounds (5)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of load in each round (4)")
+    parser.add_argument("--connections", type=int, default=16, help="kept busy (16)")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lyceum-bench-")))
+        directory.chmod(0o711)  # as root, PostgreSQL runs as another user, who must reach its directory
+        servers = stack.enter_context(EmbeddedServers(directory / "servers"))
+        other = ours(servers.database_url, servers.redis_url, directory)
+        first = stack.enter_context(serving(stock(servers, "stock"), directory))
+        second = stack.enter_context(serving(other, directory))
+        machine.analyse(servers.superuser_url)
+        made = create((first, second), options)
+        print(
+            f"create: {made['ratio']:.2f} x stock (target {TARGET} x); records a second, medians: "
+            f"stock {statistics.median(made['stock']):,.0f}, ours {statistics.median(made['ours']):,.0f}"
+        )
+        rows = bulk(second, options)
+        print(f"bulk: {rows['bulk']:,.0f} rows a second in requests of {BULK_ROWS}, {rows['singly']:,.0f} one by one")
+
+
+if __name__ == "__main__":
+    main()
