@@ -153,6 +153,8 @@ class ResourceViewSet(Writes):
             *([path(f"{prefix}bulk/", cls.as_view({"post": "bulk"}), name=f"{name}-bulk")] if written else []),
             path(f"{prefix}<id>/", cls._with_short_reads(record, cls.read_one), name=f"{name}-detail"),
         ]
+        for pattern in patterns:
+            pattern.callback = announced(pattern.callback, cls.deprecated)
         for verb_name, verb in cls.verbs.items():
             view = cls.as_view({"post": "perform_verb"}, verb_name=verb_name, name=verb.summary)
             announcing = announced(view, verb.deprecated or cls.deprecated)
@@ -171,7 +173,7 @@ class ResourceViewSet(Writes):
 
         view.__dict__.update(long_way.__dict__)
         view.csrf_exempt = True  # type: ignore[attr-defined]
-        return announced(view, cls.deprecated)
+        return view
 
     # Reads ----------------------------------------------------------------------------------------------------
 

@@ -103,10 +103,12 @@ def test_every_answer_of_a_deprecated_address_says_so(old: ModuleType, inside: I
         principal.get("/api/v1/old/rooms/00000000-0000-7000-8000-000000000000/"),
         principal.patch(one, {"name": "Aula"}),
         principal.post(f"{one}lock/"),
+        principal.get("/api/v1/old/rooms/export/?format=csv"),
+        nobody.post("/api/v1/old/rooms/bulk/", {}),
         nobody.get(one),
         nobody.get("/api/v1/old/view/"),
     ]
-    assert [answer.status_code for answer in answers] == [200, 400, 200, 304, 404, 200, 200, 401, 200]
+    assert [answer.status_code for answer in answers] == [200, 400, 200, 304, 404, 200, 200, 200, 401, 401, 200]
     for answer in answers:
         assert announced(answer) == HEADERS, answer.content
 
