@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
+from django.urls import get_resolver
 
 from shared_apps.core.api.querystring import ListRequest, bad, pairs, refuse_unknown
 from shared_apps.core.api.reading import Sight, sight
@@ -105,6 +107,8 @@ def read_export(resource: "type[ResourceViewSet]", query_string: str, principal:
 
 def resource_named(name: str) -> "type[ResourceViewSet]":
     """The resource behind `name_of`. Raises NotFound for one that a release has taken away."""
+    for urlconf in settings.URLCONF_BY_KIND.values():
+        _ = get_resolver(urlconf).url_patterns  # a worker has served nothing yet, so no resource has its address
     for resource in resources:
         if resource.routed and name_of(resource) == name:
             return resource

@@ -15,23 +15,25 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import orjson
-from django.db import models, transaction
+from django.db import IntegrityError, models, transaction
 
 from shared_apps.core.api.parsing import Draft, RowParser
+from shared_apps.core.api.writing import explain
 from shared_apps.core.errors import Forbidden, Invalid, Problem
 from shared_apps.core.permissions import Action, Principal
 from shared_apps.core.problems import as_problem
 from shared_apps.core.tables.cells import NOTHING, BadCell, is_empty, is_number_in_text, text_of, value_of
 from shared_apps.core.tables.formats import BOM, guarded
 from shared_apps.core.tables.grids import Cell, Grid, read_grid
-from shared_apps.core.tables.mapping import ID, KEY, Binding, bind, is_reference, known_keys, matched
+from shared_apps.core.tables.mapping import ID, KEY, NONE, Binding, bind, is_reference, known_keys, matched
 
 if TYPE_CHECKING:
     from shared_apps.core.api.resources import ResourceViewSet
 
 ALL_OR_NOTHING, VALID_ROWS_ONLY = "all_or_nothing", "valid_rows_only"
 MODES = (ALL_OR_NOTHING, VALID_ROWS_ONLY)
-BATCH = 500
+TRIED = 100  # rows of a dry run that are written as an import writes them
+BATCH = 1_000
 MOST_SHOWN = 1_000
 MOST_WARNINGS = 100
 PREVIEWED = 20
@@ -92,7 +94,7 @@ class Import:
         self.parser = RowParser.of(resource)
         self.outcome = Outcome()
         self._numbers: dict[str, tuple[int, int]] = {}
-        self._seen: dict[UUID | tuple[str, ...], int] = {}
+        self._seen: dict[UUID, int] = {}
         self._report: Any = None
         # The resource's own way of making and changing records, for this person.
         self.view: Any = resource()
@@ -110,7 +112,7 @@ class Import:
         self.outcome.warnings += grid.warnings + binding.warnings
         own = any(one.column.field.related_model is self.model for one in binding.bound)
         # A row may refer to one before it: then that one must be there when it is looked up.
-        for entries in _batches(self._entries(grid), 1 if own else BATCH):
+        for entries in _batches(self._entries(grid), *((1, 1) if own else (TRIED, BATCH))):
             self._take(entries, grid, binding)
             told(self.outcome.counts["rows"])
         self._warn_of_numbers()
@@ -233,8 +235,11 @@ class Import:
         ):
             while rows:
                 with transaction.atomic():
-                    for entry in rows:
-                        self._write_one(entry, binding)
+                    if self.options.dry_run and self.outcome.counts["rows"] >= TRIED:
+                        rehearse(self, rows, action, binding)
+                    else:
+                        for entry in rows:
+                            self._write_one(entry, binding)
                     outside = self._outside([entry for entry in rows if not entry.errors], action)
                     if outside:
                         transaction.set_rollback(True)
@@ -253,18 +258,26 @@ class Import:
             with transaction.atomic():
                 if entry.record is None:
                     self.resource.see(self.principal, Action.ADD)
-                    own = {"id": entry.key} if entry.key is not None and self.match != "none" else {}
-                    entry.record = self.view.make(**own, **entry.draft.values)
+                    entry.record = self.view.make(**self.values_of(entry))
                 else:
                     self.view.update(entry.record, **entry.changed)
-        except Exception as error:
-            problem = as_problem(error)
-            if problem is None or problem.status >= 500:
-                raise
-            for place in problem.errors or [{"pointer": "", "detail": problem.detail, "code": problem.code}]:
-                name = place["pointer"].strip("/")
-                header = binding.header_of(name) if name else None
-                self._refuse(entry, header, place["pointer"], place["detail"], place["code"])
+        except Exception as error:  # noqa: BLE001 - raised again unless it is a refusal
+            self.explain(entry, error, binding)
+
+    def values_of(self, entry: Entry) -> dict[str, Any]:
+        """What a new record is made of; the row's id too, unless the table matches nothing."""
+        own = {"id": entry.key} if entry.key is not None and self.match != NONE else {}
+        return {**own, **entry.draft.values}
+
+    def explain(self, entry: Entry, error: Exception, binding: Binding) -> None:
+        """Refuse a row for what its writing raised; raises it again when it is no refusal."""
+        problem = as_problem(error)
+        if problem is None or problem.status >= 500:
+            raise error
+        for place in problem.errors or [{"pointer": "", "detail": problem.detail, "code": problem.code}]:
+            name = place["pointer"].strip("/")
+            header = binding.header_of(name) if name else None
+            self._refuse(entry, header, place["pointer"], place["detail"], place["code"])
 
     def _outside(self, entries: list[Entry], action: Action) -> list[Entry]:
         """Those whose record the writer could not have written by itself there."""
@@ -305,6 +318,7 @@ class Import:
                 counts["changed"] += 1
             else:
                 counts["unchanged" if entry.known else "created"] += 1
+                self._seen[_key_of(entry)] = entry.row
 
     def _tell(self, entry: Entry, grid: Grid) -> None:
         """Keep what is wrong with a row: the first ones for the answer, all of them beside the row as it was sent."""
@@ -327,6 +341,55 @@ class Import:
         del self.outcome.warnings[MOST_WARNINGS:]
 
 
+def rehearse(work: Import, entries: list[Entry], action: Action, binding: Binding) -> None:
+    """Judge many rows of a dry run at once: each by its model's `clean` (its columns' rules are the parser's too), all
+    together by the database.
+
+    The first batch of a dry run is written as an import writes it, by the room's own verbs; for ten thousand rows that
+    takes longer than anybody waits for a preview.
+    """
+    try:
+        work.resource.see(work.principal, action)
+    except Forbidden as refused:
+        for entry in entries:
+            work.explain(entry, refused, binding)
+        return
+    for entry in entries:
+        if entry.record is None:
+            entry.record = work.model(**work.values_of(entry))
+        for name, value in entry.changed.items():
+            setattr(entry.record, name, value)
+        try:
+            entry.record.clean()
+        except Exception as error:  # noqa: BLE001 - raised again unless it is a refusal
+            work.explain(entry, error, binding)
+    _store_together(work, [entry for entry in entries if not entry.errors], binding)
+
+
+def _store_together(work: Import, entries: list[Entry], binding: Binding) -> None:
+    """In one statement; when the database refuses it, by halves until each row that is at fault is found."""
+    if not entries:
+        return
+    records = [entry.record for entry in entries if entry.record is not None]
+    changed = sorted({name for entry in entries for name in entry.changed})
+    try:
+        with transaction.atomic():
+            if entries[0].known:
+                work.model._default_manager.bulk_update(records, changed)
+            else:
+                work.model._default_manager.bulk_create(records)
+    except IntegrityError as refused:
+        if len(entries) > 1:
+            middle = len(entries) // 2
+            _store_together(work, entries[:middle], binding)
+            _store_together(work, entries[middle:], binding)
+            return
+        try:
+            explain(records[0], refused)
+        except Exception as error:  # noqa: BLE001 - raised again unless it is a refusal
+            work.explain(entries[0], error, binding)
+
+
 def _key_of(entry: Entry) -> UUID:
     assert entry.record is not None
     return entry.record.pk
@@ -343,12 +406,14 @@ def _differences(record: models.Model, values: dict[str, Any]) -> dict[str, Any]
     return changed
 
 
-def _batches(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
+def _batches(entries: Iterable[Entry], first: int, size: int) -> Iterator[list[Entry]]:
+    """Lists of `size`, but for the first one."""
+    wanted = first
     batch: list[Entry] = []
     for entry in entries:
         batch.append(entry)
-        if len(batch) >= size:
+        if len(batch) >= wanted:
             yield batch
-            batch = []
+            batch, wanted = [], size
     if batch:
         yield batch

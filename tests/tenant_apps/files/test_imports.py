@@ -321,3 +321,21 @@ def test_only_the_office_imports(db: None, greenwood: InstitutionContext, media:
         person = as_person(greenwood, getattr(casting.of(greenwood), role))
         assert send(person, CAMPUSES, b"code\nA").status_code == 403
         assert person.get(f"{CAMPUSES}template/").status_code == 403
+
+
+def test_a_long_dry_run_finds_what_the_import_would_find(principal: Asker, greenwood: InstitutionContext) -> None:
+    good = [f"N{number},Given,Family,MAIN,2014-01-01,A{number}" for number in range(600)]
+    good[300], good[400], good[500] = (
+        "N10,Twice,Within,MAIN,,", "M1,Bad,Campus,NOWHERE,,", "M2,Bad,Id,MAIN,,A7",
+    )  # fmt: skip
+    sent = table("student_number,given_name,family_name,campus,birth_date,sourced_id", *good)
+    dry = bring(principal, greenwood, STUDENTS, sent, dry_run="true")
+    assert errors(dry) == [
+        (302, None, "duplicate_row"), (402, "campus", "does_not_exist"), (502, "sourced_id", "unique"),
+    ], errors(dry)  # fmt: skip
+    assert dry["result"]["counts"] == {"rows": 600, "created": 597, "changed": 0, "unchanged": 0, "refused": 3}
+    with institution(greenwood):
+        assert Student.objects.count() == 6
+    told = bring(principal, greenwood, STUDENTS, sent, mode="valid_rows_only")
+    assert errors(told) == errors(dry)
+    assert told["result"]["counts"] == dry["result"]["counts"]
