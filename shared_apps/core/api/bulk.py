@@ -182,13 +182,18 @@ def _parse(view: ResourceViewSet, rows: list[Row]) -> None:
 
 
 def _lock(view: ResourceViewSet, rows: list[Row]) -> None:
-    """Finds and locks what is changed and deleted; one statement for each of the two."""
-    for operation in ("update", "delete"):
-        named = {row.key: row for row in rows if row.operation == operation and row.key is not None}
-        if not named:
-            continue
+    """Finds and locks what is changed and deleted, by one statement."""
+    asked = {
+        operation: {row.key: row for row in rows if row.operation == operation and row.key is not None}
+        for operation in ("update", "delete")
+    }
+    asked = {operation: named for operation, named in asked.items() if named}
+    if not asked:
+        return
+    locked = view.lock_rows({OPERATIONS[operation]: list(named) for operation, named in asked.items()})
+    found = {record.pk: record for record in locked}
+    for operation, named in asked.items():
         action = OPERATIONS[operation]
-        found = {record.pk: record for record in view.locked_many(list(named), action)}
         asks = [key for key, row in named.items() if key in found and (row.held is not None or row.draft.fixed)]
         current = view.reader().several(view.see(view.principal, action), asks, whole=True)
         for key, row in named.items():

@@ -1,6 +1,6 @@
 """The writes of a resource: one transaction each, in which the row is found within scope, locked, and read again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -150,14 +150,21 @@ class Writes(GenericViewSet):
         return found[0]
 
     def locked_many(self, keys: list[UUID], action: Action) -> list[models.Model]:
-        """Those of the records that are within scope, locked in the order of their ids, so that two writers of the same
-        rows never wait for each other."""
-        seen = self.see(self.principal, action)
-        within = self.reader().narrow(self.queryset.model._default_manager.all(), seen).values("pk")
-        rows = self.queryset.select_for_update(of=("self",)).filter(pk__in=keys)
-        if seen.kinds or seen.nothing:
-            rows = rows.filter(pk__in=within)
-        return list(rows.order_by("pk"))
+        """Those of the records that are within the scope that the action was granted in, locked."""
+        return self.lock_rows({action: keys})
+
+    def lock_rows(self, asked: Mapping[Action, Sequence[UUID]]) -> list[models.Model]:
+        """Those of the records that are within scope, each of its own action's, locked in the order of their ids by one
+        statement, so that two writers of the same rows never wait for each other."""
+        model = self.queryset.model
+        wanted = models.Q()
+        for action, keys in asked.items():
+            seen = self.see(self.principal, action)
+            mine = models.Q(pk__in=keys)
+            if seen.kinds or seen.nothing:
+                mine &= models.Q(pk__in=self.reader().narrow(model._default_manager.all(), seen).values("pk"))
+            wanted |= mine
+        return list(self.queryset.select_for_update(of=("self",)).filter(wanted).order_by("pk"))
 
     def _demand_match(self, record: models.Model, action: Action) -> None:
         """Under the row's lock: what the writer holds (If-Match) must be what stands. Raises PreconditionFailed."""
