@@ -65,7 +65,7 @@ def test_the_template_carries_roles_and_permissions_and_no_person(transactional_
 
 def test_the_dump_leaves_nothing_behind_in_the_session(transactional_db: None, greenwood: InstitutionContext) -> None:
     with platform(), owner_connection(), connection.cursor() as cursor:
-        template.replay("t_once")
+        template.replay("t_playedonce23")
         cursor.execute("SHOW search_path")
         assert cursor.fetchone() == ("public, pg_temp",)
         cursor.execute("SHOW check_function_bodies")
