@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import DatabaseError, DataError, IntegrityError, models, transaction
 from rest_framework import serializers
 
@@ -117,6 +117,15 @@ def stamps_of(record: models.Model | type[models.Model]) -> list[str]:
 
 
 def explain(record: models.Model, refused: DatabaseError) -> None:
-    """Raise what the model says of a row that the database has refused; else the refusal as it stands."""
+    """Raise what the model says of a row that the database has refused; else the refusal as it stands.
+
+    Checks come first: days that end before they begin make no range, and asking for overlaps with them is an error.
+    """
+    for constraint in record._meta.constraints:
+        if isinstance(constraint, models.CheckConstraint):
+            try:
+                constraint.validate(type(record), record)
+            except ValidationError as broken:
+                raise ValidationError({NON_FIELD_ERRORS: broken}) from refused
     record.full_clean()
     raise refusal(refused) or refused
