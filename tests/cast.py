@@ -29,6 +29,7 @@ from tenant_apps.school.models import (
     Term,
 )
 from tenant_apps.school.services import open_histories
+from tests.examples import write_what_lacks
 
 PASSWORD = "a cast of four and an outsider"
 NAMESPACE = UUID("5f0b1c0e-6a51-4e0c-9d4b-3f1d7c1b7a10")
@@ -124,6 +125,7 @@ def make(context: InstitutionContext) -> Cast:
     _places(cast)
     _people(cast)
     _teaching(cast)
+    write_what_lacks()
     return cast
 
 

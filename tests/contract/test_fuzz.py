@@ -74,6 +74,14 @@ def demand_no_defect(answer: HttpResponse, asked: Any) -> None:
         assert problem["detail"], asked
 
 
+def demand_documented(answer: HttpResponse, operation: dict[str, Any], asked: Any) -> None:
+    """The document names this status, and this media type for it."""
+    documented = operation["responses"].get(str(answer.status_code))
+    assert documented is not None, (answer.status_code, asked, answer.content[:300] if not answer.streaming else "")
+    if content := documented.get("content"):
+        assert answer["Content-Type"].partition(";")[0] in content, (answer.status_code, asked)
+
+
 def body_of(found: dict[str, Any]) -> dict[str, Any] | None:
     """The documented example of an operation's JSON body."""
     content = found.get("requestBody", {}).get("content", {}).get("application/json", {})
@@ -115,7 +123,9 @@ def test_no_request_after_the_document_makes_a_500(
     def ask(case: Any) -> None:
         query = f"?{urlencode(case.query or {}, doseq=True, errors='replace')}"
         body = json.dumps(case.body).encode() if isinstance(case.body, dict | list) else None
-        demand_no_defect(undone(principal, case.method, named(operation.path, key) + query, body), case)
+        answer = undone(principal, case.method, named(operation.path, key) + query, body)
+        demand_no_defect(answer, case)
+        demand_documented(answer, DOCUMENT["paths"][operation.path][operation.method], case)
 
     ask()
 
@@ -168,6 +178,16 @@ def test_no_bytes_in_a_body_make_a_500(principal: Asker) -> None:
         demand_no_defect(undone(principal, "POST", path, raw), (path, raw))
 
     ask()
+
+
+def test_an_answer_that_no_document_names_would_be_found(principal: Asker) -> None:
+    """Negative control."""
+    operation = DOCUMENT["paths"]["/api/v1/school/students/"]["post"]
+    answer = undone(principal, "POST", "/api/v1/school/students/", b"{}")
+    demand_documented(answer, operation, None)
+    silent = {**operation, "responses": {key: found for key, found in operation["responses"].items() if key != "400"}}
+    with pytest.raises(AssertionError):
+        demand_documented(answer, silent, None)
 
 
 def test_a_view_that_breaks_would_be_found(principal: Asker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """`make test-scaffold`: a new room and two resources in a copy of the tree, then what `make test` asks of them.
 
-About two minutes; the quick half is in test_scaffold.py.
+About a minute; the quick half is in test_scaffold.py.
 """
 
 import os
@@ -20,7 +20,7 @@ STEPS = (
     "manage.py makemigrations --check --dry-run",
 )
 CONTRACT = "-m pytest tests/contract tests/test_house.py -n 0 -q -k"
-SERVED = "library or lockers or house or schema"
+SERVED = "library or lockers or house or component"
 
 
 def main() -> None:
