@@ -180,6 +180,34 @@ def test_no_bytes_in_a_body_make_a_500(principal: Asker) -> None:
     ask()
 
 
+OPERATORS_DOCUMENT = json.loads(schema_of(django_settings.URLCONF_BY_KIND["operator"]))
+OPERATORS_OPERATIONS = [
+    found.ok()
+    for found in schemathesis.openapi.from_dict(OPERATORS_DOCUMENT).get_all_operations()
+    if found.ok().path.startswith("/api/v1/platform/")  # the rest is what institutions serve too
+]
+
+
+@pytest.mark.parametrize("operation", OPERATORS_OPERATIONS, ids=lambda found: f"{found.method.upper()} {found.path}")
+def test_operators_are_answered_as_their_document_says(db: None, console: InstitutionContext, operation: Any) -> None:
+    asker = as_person(console, casting.of(console).operator)
+    keys = [row["id"] for row in asker.get("/api/v1/platform/institutions/").json()["results"]] + [str(UUID(int=7))]
+
+    @bounded(4)
+    @given(operation.as_strategy(), st.sampled_from(keys))
+    def ask(case: Any, key: str) -> None:
+        query = f"?{urlencode(case.query or {}, doseq=True, errors='replace')}"
+        # An institution that is really made commits: what is asked of the list is never a whole form.
+        body = case.body if isinstance(case.body, dict) else {}
+        if operation.path == "/api/v1/platform/institutions/":
+            body = {**body, "slug": "-"}
+        answer = undone(asker, case.method, named(operation.path, key) + query, json.dumps(body).encode())
+        demand_no_defect(answer, case)
+        demand_documented(answer, OPERATORS_DOCUMENT["paths"][operation.path][operation.method], case)
+
+    ask()
+
+
 def test_an_answer_that_no_document_names_would_be_found(principal: Asker) -> None:
     """Negative control."""
     operation = DOCUMENT["paths"]["/api/v1/school/students/"]["post"]
