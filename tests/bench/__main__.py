@@ -1,4 +1,4 @@
-"""`python -m tests.bench [list] [retrieve] [import]`: our speed as ratios to a stock peer in the same run.
+"""`python -m tests.bench [list] [retrieve] [import] [tables]`: our speed as ratios to a stock peer in the same run.
 
 PostgreSQL and Redis are started for the bench alone and removed with it. Rounds of the two servers alternate, so that
 what else the machine does falls on both; a ratio is taken within each pair of rounds, and the median is printed.
@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from platform_config.embedded import EmbeddedServers
-from tests.bench import machine, roster
+from tests.bench import machine, roster, tables
 from tests.bench.load import Load, load
 from tests.bench.ours import ours
 from tests.bench.servers import Peer, Running, serving, stock
@@ -137,7 +137,7 @@ def table_of(comparison: Comparison, names: tuple[str, str], target: float | Non
 
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("subjects", nargs="*", choices=[*TARGETS, "import", "all"], default="all")
+    parser.add_argument("subjects", nargs="*", choices=[*TARGETS, "import", "tables", "all"], default="all")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of rounds (5)")
     parser.add_argument("--seconds", type=float, default=4.0, help="of load in each round (4)")
     parser.add_argument("--connections", type=int, default=16, help="kept busy (16)")
@@ -145,7 +145,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write every round to this file")
     options = parser.parse_args()
     if "all" in options.subjects:
-        options.subjects = [*TARGETS, "import"]
+        options.subjects = [*TARGETS, "import", "tables"]
     return options
 
 
@@ -176,6 +176,17 @@ def main() -> None:
                     f"import, {name}: {run['seconds']:.1f} s (target {roster.TARGET_SECONDS:.0f}),"
                     f" {run['megabytes']:.0f} MB (target {roster.TARGET_MEGABYTES:.0f})"
                 )
+        if "tables" in options.subjects and not options.itself:
+            found = results["tables"] = tables.measure(servers.database_url, servers.redis_url, directory)
+            ratio = found["stock export"]["seconds"] / found["export"]["seconds"]
+            console.print(
+                f"export of {tables.ROWS:,} rows: {found['export']['seconds']:.1f} s, {ratio:.1f} x stock,"
+                f" {found['export']['megabytes']:.0f} MB more (target {tables.TARGET_MEGABYTES:.0f})"
+            )
+            console.print(
+                f"preview of {tables.PREVIEWED:,} rows: {found['preview']['seconds']:.1f} s"
+                f" (target {tables.TARGET_SECONDS:.0f})"
+            )
     if options.json:
         options.json.write_text(json.dumps({"machine": computer, "subjects": results}, indent=2) + "\n")
 
