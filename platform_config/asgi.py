@@ -1,4 +1,4 @@
-"""Sockets for every host (granian, ASGI). Everything else is WSGI."""
+"""Sockets for every host (granian, ASGI). Everything else is `platform_config.rsgi`."""
 
 import os
 

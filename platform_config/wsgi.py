@@ -1,4 +1,4 @@
-"""HTTP for every host (granian, WSGI)."""
+"""HTTP for every host, as a WSGI application; `platform_config.rsgi` serves it."""
 
 import os
 from pathlib import Path

@@ -82,6 +82,10 @@ class NotAcceptable(Problem):
     status, code, title = 406, "not_acceptable", "Not acceptable"
 
 
+class TimedOut(Problem):
+    status, code, title = 408, "request_timeout", "Request timeout"
+
+
 class Conflict(Problem):
     status, code, title = 409, "conflict", "Conflict"
 

@@ -321,7 +321,7 @@ class Hide:
         if name.partition(".")[0] in hidden:
             raise ModuleNotFoundError(f"not in requirements/base.txt: {name}")
 sys.meta_path.insert(0, Hide())
-import granian.server, platform_config.asgi, platform_config.wsgi
+import granian.server, platform_config.asgi, platform_config.rsgi
 from tasks.app import app
 app.connection().ensure_connection()
 import pytest

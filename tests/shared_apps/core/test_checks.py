@@ -340,7 +340,7 @@ STARTS = {
     "check": ("manage.py", "check"),
     "worker": ("-m", "celery", "-A", "tasks.app:app", "worker", "--pool", "solo"),
     "beat": ("-m", "celery", "-A", "tasks.app:app", "beat", "--pidfile="),
-    "granian": ("-m", "granian", "--interface", "wsgi", "--port", "0", "platform_config.wsgi:application"),
+    "granian": ("-m", "granian", "--interface", "rsgi", "--port", "0", "platform_config.rsgi:application"),
 }
 
 
