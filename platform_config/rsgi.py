@@ -9,15 +9,17 @@ application stays WSGI: Django's synchronous path is the fast one (HOUSE.md, "Wh
 import asyncio
 import io
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
+import structlog
 from django.conf import settings
 
 from platform_config.wsgi import application as wsgi_application
-from shared_apps.core.errors import Invalid, Problem, TimedOut, TooLarge
+from shared_apps.core.errors import InternalError, Invalid, Problem, TimedOut, TooLarge
 from shared_apps.core.middleware import HEADERS
 
 THREADS = 4  # requests in work at once in each process: each thread has a database connection of its own
@@ -25,8 +27,10 @@ SENDERS = 16  # threads that send long answers to slow readers; they hold no con
 GRACE = 10.0  # seconds that every body has
 SLOWEST = 32 * 1024  # bytes a second that it must keep beyond them
 FORM = 1024 * 1024  # bytes that a form may hold beside its file
+IN_MEMORY = 256 * 1024  # bytes of a body; the rest of a longer one lies on disk
 PIECE = 256 * 1024  # an answer of up to this many bytes leaves whole
 Headers = list[tuple[str, str]]
+log = structlog.get_logger(__name__)
 
 
 class Said:
@@ -48,7 +52,11 @@ class Answered:
         self.source: Any = wsgi_application(environ, said)
         self.status, self.headers = said.status, said.headers
         self.rest: Iterator[bytes] | None = iter(self.source)
-        self.begin = self._some()
+        try:
+            self.begin = self._some()
+        except BaseException:
+            self.close()
+            raise
         if self.rest is None:
             self.close()
 
@@ -81,19 +89,25 @@ class Application:
         self._most_upload = max(settings.ROSTER_UPLOAD_MAX_BYTES, settings.TABLE_UPLOAD_MAX_BYTES) + FORM
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
-        loop = asyncio.get_running_loop()
         try:
             environ = _environ(scope)
             await self._read_body(environ, protocol)
+            answered = await asyncio.get_running_loop().run_in_executor(self._work, Answered, environ)
         except Problem as problem:
-            body = orjson.dumps(problem.body(""))
-            headers = [("content-type", "application/problem+json"), *HEADERS, *problem.headers.items()]
-            protocol.response_bytes(problem.status, headers, body)
+            _refuse(problem, protocol)
             return
-        answered = await loop.run_in_executor(self._work, Answered, environ)
+        except Exception as defect:
+            log.error("defect", path=scope.path, exc_info=defect)
+            _refuse(InternalError("Something went wrong on our side."), protocol)
+            return
         if answered.rest is None:
             protocol.response_bytes(answered.status, answered.headers, answered.begin)
-            return
+        else:
+            await self._send_on(answered, protocol)
+
+    async def _send_on(self, answered: Answered, protocol: Any) -> None:
+        """A long answer, piece by piece. Its source is a file: nothing that is sent piecemeal asks the database."""
+        loop = asyncio.get_running_loop()
         try:
             stream = protocol.response_stream(answered.status, answered.headers)
             piece = answered.begin
@@ -113,24 +127,35 @@ class Application:
         most = self._most_upload if form else self._most
         if announced > most:
             raise TooLarge(f"The body is larger than {most} bytes.", headers={"connection": "close"})
-        seconds = GRACE + (announced or most) / SLOWEST
-        try:
-            body = await asyncio.wait_for(_collect(protocol, most), seconds)
-        except TimeoutError:
-            raise TimedOut("The body did not arrive in time; send it again.", headers={"connection": "close"}) from None
-        if not chunked and len(body) != announced:
-            raise Invalid(f"The body has {len(body)} bytes where {announced} were announced.", code="cut_off")
-        environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
+        body, size = await _collect(protocol, most)
+        if not chunked and size != announced:
+            raise Invalid(f"The body has {size} bytes where {announced} were announced.", code="cut_off")
+        environ["wsgi.input"], environ["CONTENT_LENGTH"] = body, str(size)
 
 
-async def _collect(protocol: Any, most: int) -> bytearray:
-    """The body. Raises TooLarge as soon as it is longer than `most` bytes."""
-    body = bytearray()
-    async for chunk in protocol:
-        body += chunk
-        if len(body) > most:
-            raise TooLarge(f"The body is larger than {most} bytes.", headers={"connection": "close"})
-    return body
+async def _collect(protocol: Any, most: int) -> tuple[Any, int]:
+    """The body, rewound, and its size. What has arrived so far buys the time for the rest, so that nobody gains any by
+    announcing much. Raises TooLarge as soon as it is longer than `most` bytes, and TimedOut."""
+    body, size = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY), 0  # noqa: SIM115 - read by the application, later
+    began = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout_at(began + GRACE) as limit:
+            async for chunk in protocol:
+                body.write(chunk)
+                size += len(chunk)
+                if size > most:
+                    raise TooLarge(f"The body is larger than {most} bytes.", headers={"connection": "close"})
+                limit.reschedule(began + GRACE + size / SLOWEST)
+    except TimeoutError:
+        raise TimedOut("The body did not arrive in time; send it again.", headers={"connection": "close"}) from None
+    body.seek(0)
+    return body, size
+
+
+def _refuse(problem: Problem, protocol: Any) -> None:
+    """The problem as an answer; no middleware has seen the request."""
+    headers = [("content-type", "application/problem+json"), *HEADERS, *problem.headers.items()]
+    protocol.response_bytes(problem.status, headers, orjson.dumps(problem.body("")))
 
 
 def _length(text: str) -> int:
@@ -161,14 +186,16 @@ def _environ(scope: Any) -> dict[str, Any]:
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
     }
-    if scope.authority:
-        environ["HTTP_HOST"] = scope.authority
     for name, value in _pairs(scope.headers.items()):
         key = name.upper().replace("-", "_")
         key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
-        if key in environ and key != "HTTP_HOST":
+        if key in environ:
+            if key == "HTTP_HOST":  # RFC 9112, section 3.2
+                raise Invalid("The request names two hosts.", code="two_hosts")
             value = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{value}"
         environ[key] = value
+    if scope.authority:  # of an absolute address, which stands above the header (RFC 9112, section 3.2.2)
+        environ["HTTP_HOST"] = scope.authority
     return environ
 
 
