@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from django.db.models import Model, Q
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern
 from rest_framework.request import Request
 
@@ -54,8 +54,8 @@ class TableDesk(Protocol):
     def start_export(self, *, resource: str, query: str, form: str, principal: Principal) -> UUID:
         """The id of the job. Raises TooMany when the person has as many open ones as anybody may have."""
 
-    def start_import(self, *, resource: str, request: Request, principal: Principal) -> UUID:
-        """Read an import's form, keep its file and start the job; the job's id. Raises Problem."""
+    def start_import(self, *, resource: str, request: Request, principal: Principal) -> HttpResponse:
+        """Read an import's form, keep its file and start the job, once for an Idempotency-Key. Raises Problem."""
 
 
 class Answers(Protocol):

@@ -8,14 +8,17 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.request import Request
 
+from shared_apps.core.api.idempotency import once
 from shared_apps.core.errors import Gone, TooMany
 from shared_apps.core.permissions import Principal
 from shared_apps.core.tables.exporting import read_export, resource_named
 from shared_apps.core.tables.formats import CONTENT_TYPES
 from shared_apps.core.tables.importing import ALL_OR_NOTHING, Import, Options, Outcome
+from shared_apps.core.tables.views import started
 from tenant_apps.accounts.authentication import principal_for_user
 from tenant_apps.eventlog.jobs import JobFailed, Progress, SecondConnection, job
 from tenant_apps.eventlog.models import Job
@@ -40,10 +43,11 @@ class Desk:
             parameters = {"resource": resource, "query": query, "format": form}
             return start_job(kind=EXPORT, parameters=parameters, requested_by=principal.user_id).pk
 
-    def start_import(self, *, resource: str, request: Request, principal: Principal) -> UUID:
+    def start_import(self, *, resource: str, request: Request, principal: Principal) -> HttpResponse:
         with TableUpload(settings.TABLE_UPLOAD_MAX_BYTES) as upload:
             options = receive(request, upload)
-            with transaction.atomic():
+
+            def work() -> HttpResponse:
                 _demand_turn(principal.user_id)
                 stored = upload.incoming.keep(
                     name=upload.name,
@@ -53,7 +57,10 @@ class Desk:
                     expires_at=timezone.now() + UPLOAD_KEPT,
                 )
                 parameters = {"resource": resource, "file": str(stored.pk), "options": asdict(options)}
-                return start_job(kind=IMPORT, parameters=parameters, requested_by=principal.user_id).pk
+                return started(start_job(kind=IMPORT, parameters=parameters, requested_by=principal.user_id).pk)
+
+            content = f"{upload.incoming.sha256} {options!r}".encode()
+            return once(request._request, principal.user_id, work, content=content)
 
 
 def _demand_turn(user_id: UUID) -> None:

@@ -4,6 +4,7 @@ import io
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
+import orjson
 from django.http import FileResponse, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
@@ -12,7 +13,6 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from rest_framework import serializers
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from shared_apps.core.api.bodies import binary
 from shared_apps.core.api.etags import VARY
@@ -79,10 +79,9 @@ class ImportView(TableView):
 
     parser_classes = [MultiPartParser]
 
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponse:
         self.resource.see(self.principal, Action.IMPORT)
-        job = desk().start_import(resource=name_of(self.resource), request=request, principal=self.principal)
-        return started(job)
+        return desk().start_import(resource=name_of(self.resource), request=request, principal=self.principal)
 
 
 class TemplateView(TableView):
@@ -139,9 +138,11 @@ def desk() -> TableDesk:
     return registry.table_desk
 
 
-def started(job: UUID) -> Response:
+def started(job: UUID) -> HttpResponse:
     """202, with the place of the job."""
-    return Response({"job": job}, status=202, headers={"Location": f"/api/v1/jobs/{job}/"})
+    body = orjson.dumps({"job": job})
+    place = {"Location": f"/api/v1/jobs/{job}/"}
+    return HttpResponse(body, status=202, content_type="application/json", headers=place)
 
 
 def job_answer(description: str) -> OpenApiResponse:
@@ -198,6 +199,8 @@ def _export_view(resource: "type[ResourceViewSet]", prefix: str) -> type[ExportV
 
 
 def _import_view(resource: "type[ResourceViewSet]", prefix: str) -> type[ImportView]:
+    from shared_apps.core.api.schema import IDEMPOTENCY_KEY  # as for the export
+
     plural, code = resource.queryset.model._meta.verbose_name_plural, resource.permission.code(Action.IMPORT)
     key = " and ".join(resource.key) if resource.key else "none; match by id"
     described = extend_schema(
@@ -212,6 +215,7 @@ def _import_view(resource: "type[ResourceViewSet]", prefix: str) -> type[ImportV
             f"leaves those out. Natural key: {key}. An empty cell clears an optional field.\n\n"
             f"Needs the permission `{code}`, and for each row the one that writing it alone needs."
         ),
+        parameters=[IDEMPOTENCY_KEY],
         request={"multipart/form-data": TableUploadBody},
         responses={202: job_answer("A worker takes it from here.")},
     )

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.http import HttpResponse
+from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 from openpyxl import Workbook, load_workbook
 
 from shared_apps.core.api.admission import forget_authorisations
@@ -339,3 +342,18 @@ def test_a_long_dry_run_finds_what_the_import_would_find(principal: Asker, green
     told = bring(principal, greenwood, STUDENTS, sent, mode="valid_rows_only")
     assert errors(told) == errors(dry)
     assert told["result"]["counts"] == dry["result"]["counts"]
+
+
+def test_an_upload_that_is_sent_twice_under_a_key_is_one_job(principal: Asker) -> None:
+    file = encode_multipart(BOUNDARY, {"file": SimpleUploadedFile("c.csv", table("code,name", "K,Key"))})
+
+    def sent(body: bytes, **more: str) -> HttpResponse:
+        return principal.ask("POST", CAMPUSES, body, CONTENT_TYPE=MULTIPART_CONTENT, **more)
+
+    first, again = (sent(file, HTTP_IDEMPOTENCY_KEY="upload-1") for _ in range(2))
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json() == again.json()
+    assert again["Idempotency-Replayed"] == "true"
+    other = encode_multipart(BOUNDARY, {"file": SimpleUploadedFile("c.csv", table("code,name", "K,Other"))})
+    assert sent(other, HTTP_IDEMPOTENCY_KEY="upload-1").status_code == 422
+    assert sent(file).json() != first.json(), "negative control: without the key it is another job"
