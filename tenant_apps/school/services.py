@@ -11,6 +11,7 @@ from shared_apps.core.clock import local_date
 from shared_apps.core.context import current_institution
 from shared_apps.core.errors import Conflict, Invalid
 from shared_apps.core.registry import NewInstitution
+from shared_apps.core.storing import store
 from tenant_apps.school.models import AcademicYear, Institution, Student, StudentStatus, Term
 from tenant_apps.school.models.people import StudentState
 
@@ -72,8 +73,7 @@ def register_student(*, state: str = StudentState.ENROLLED, **values: Any) -> St
     Raises ValidationError.
     """
     student = Student(state=state, **values)
-    student.full_clean()
-    student.save(force_insert=True)
+    store(student)
     open_histories([student])
     return student
 

@@ -18,10 +18,10 @@ import orjson
 from django.db import IntegrityError, models, transaction
 
 from shared_apps.core.api.parsing import Draft, RowParser
-from shared_apps.core.api.writing import explain
 from shared_apps.core.errors import Forbidden, Invalid, Problem
 from shared_apps.core.permissions import Action, Principal
 from shared_apps.core.problems import as_problem
+from shared_apps.core.storing import explain
 from shared_apps.core.tables.cells import NOTHING, BadCell, is_empty, is_number_in_text, text_of, value_of
 from shared_apps.core.tables.formats import BOM, guarded
 from shared_apps.core.tables.grids import Cell, Grid, read_grid

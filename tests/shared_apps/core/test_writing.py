@@ -11,8 +11,8 @@ import pytest
 from django.db import connections
 from django.http import HttpResponse
 
-from shared_apps.core import problems
-from shared_apps.core.api import ResourceViewSet, writing
+from shared_apps.core import problems, storing
+from shared_apps.core.api import ResourceViewSet
 from shared_apps.core.api.reading import Sight
 from shared_apps.core.context import InstitutionContext, institution
 from shared_apps.core.permissions import Scope
@@ -414,7 +414,7 @@ def test_without_the_databases_word_the_loser_would_get_a_500(
     body = {"campus": str(casting.of(greenwood).id("campus")), "name": "Attic"}
     meeting(Room, monkeypatch)
     monkeypatch.setattr(problems, "refusal", lambda error: None)
-    monkeypatch.setattr(writing, "explain", as_it_is)
+    monkeypatch.setattr(storing, "explain", as_it_is)
     answers = at_once(greenwood, lambda asker: asker.post(ROOMS, body))
     assert sorted(answer.status_code for answer in answers) == [201, 500]
 
