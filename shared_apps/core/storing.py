@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
-from django.db import DatabaseError, DataError, IntegrityError, models, transaction
+from django.db import DatabaseError, DataError, IntegrityError, connection, models, transaction
 
 from shared_apps.core.errors import Conflict
 from shared_apps.core.problems import refusal
@@ -60,13 +60,44 @@ def store(record: models.Model, *, changed: list[str] | None = None) -> None:
     """
     check(record)
     try:
-        with transaction.atomic():
-            if changed is None:
-                record.save(force_insert=True)
-            else:
+        if changed is None:
+            _insert(record)
+        else:
+            with transaction.atomic():
                 record.save(update_fields=[*changed, *stamps_of(record)])
     except (IntegrityError, DataError) as refused:
         explain(record, refused)
+
+
+def _insert(record: models.Model) -> None:
+    """Write a new row by a statement that is composed once for its model. Savepoint, row and release travel together:
+    of three round trips and the ORM's Python (0.4 ms) one trip is left. Nothing of ours listens to save signals."""
+    if not connection.in_atomic_block:
+        with transaction.atomic():
+            _insert(record)
+        return
+    model = type(record)
+    composed = _inserts.get(model)
+    if composed is None:
+        columns = [f for f in model._meta.concrete_fields if not f.generated]
+        quote = connection.ops.quote_name
+        names = ", ".join(quote(column.column) for column in columns)
+        holes = ", ".join(["%s"] * len(columns))
+        row = f"INSERT INTO {quote(model._meta.db_table)} ({names}) VALUES ({holes})"
+        composed = _inserts[model] = (f"SAVEPOINT {POINT}; {row}; RELEASE SAVEPOINT {POINT}", columns)
+    statement, columns = composed
+    values = [column.get_db_prep_save(column.pre_save(record, True), connection) for column in columns]
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, values)
+    except (IntegrityError, DataError):
+        transaction.savepoint_rollback(POINT)
+        raise
+    record._state.adding, record._state.db = False, connection.alias
+
+
+POINT = "lyceum_row"
+_inserts: dict[type[models.Model], tuple[str, list[Any]]] = {}
 
 
 def stamps_of(record: models.Model | type[models.Model]) -> list[str]:

@@ -66,7 +66,7 @@ def change_profile(*, profile: Institution, values: dict[str, Any]) -> Instituti
     return profile
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def register_student(*, state: str = StudentState.ENROLLED, **values: Any) -> Student:
     """A new student with the first row of their history, which begins when they join (today without a date).
 
