@@ -96,6 +96,7 @@ DATABASES = {
         "ATOMIC_REQUESTS": False,
     }
 }
+SERVING_ROLE_IS_CHECKED = False  # production: a start with the owner's role, or a superuser, is refused
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "/static/"
 MEDIA_ROOT = DATA_DIR / "media"

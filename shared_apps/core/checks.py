@@ -17,6 +17,7 @@ from shared_apps.core.api.permissions import Declared, Open
 from shared_apps.core.api.served import resources
 from shared_apps.core.permissions import PermissionCatalogue
 from shared_apps.core.registry import registry
+from shared_apps.core.roles import why_no_serving_role
 from shared_apps.core.routing import EVERYWHERE, tenant_app_labels
 from shared_apps.core.search import stored_columns
 
@@ -161,13 +162,16 @@ def _wrong_path(model: type[Model], path: str) -> str | None:
 
 
 def demand_safe_start() -> None:
-    """End the process with one line for each failing check of this file.
+    """End the process with one line for each failing check of this file, or for a serving role that may do too much.
 
     `manage.py` runs the checks by itself; servers and workers that are started without it call this first.
     """
     failing = [found for found in run_checks(tags=["lyceum"]) if found.is_serious() and not found.is_silenced()]
     if failing:
         sys.exit("\n".join(f"lyceum: {found.id}: {found.msg}" for found in failing))
+    wrong = why_no_serving_role() if settings.SERVING_ROLE_IS_CHECKED else None
+    if wrong:
+        sys.exit(f"lyceum: DATABASE_APP_URL: {wrong}")
 
 
 def _views(resolver: URLResolver, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,9 +7,26 @@ as production does. Where only the owner's address is known, the serving role is
 import hashlib
 import hmac
 
+import psycopg
 from django.conf import settings
 from django.db import connection
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+ANSWER_SECONDS = 10
+TOO_MUCH = (
+    "is a superuser",
+    "passes by row security",
+    "may make roles",
+    "is the owner's, or a member of it",
+    "may make tables in public",
+)
+POWERS = """
+SELECT role.rolsuper, role.rolbypassrls, role.rolcreaterole,
+       EXISTS (SELECT FROM pg_roles owner WHERE owner.rolname = %s AND pg_has_role(role.oid, owner.oid, 'MEMBER')),
+       has_schema_privilege(role.oid, 'public', 'CREATE')
+FROM pg_roles role WHERE role.rolname = current_user
+"""
 
 
 def derived_role(database: str, secret: str) -> dict[str, str]:
@@ -51,3 +68,31 @@ def grant_serving_role(schema: str) -> None:
     with connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(sql.SQL(statement).format(schema=place, role=role).as_string(connection.connection))
+
+
+def why_no_serving_role() -> str | None:
+    """Why the role that serves may not: it could change tables, so isolation would rest on the code alone.
+
+    None when all is well. Also says when the database does not answer: a start that cannot be judged is none. Asked on
+    a connection of its own, since it runs before there is any context.
+    """
+    serving, owner = settings.DATABASES["default"], settings.DATABASE_OWNER["USER"]
+    address = make_conninfo(
+        dbname=serving["NAME"],
+        user=serving["USER"] or None,
+        password=serving["PASSWORD"] or None,
+        host=serving["HOST"] or None,
+        port=serving["PORT"] or None,
+        connect_timeout=ANSWER_SECONDS,
+        **serving.get("OPTIONS", {}),
+    )
+    try:
+        with psycopg.Connection.connect(address) as asked:
+            row = asked.execute(POWERS, [owner]).fetchone()
+    except psycopg.Error as error:
+        return f"the database does not answer: {' '.join(str(error).split())}"
+    assert row is not None
+    found = [what for what, has in zip(TOO_MUCH, row, strict=True) if has]
+    if not found:
+        return None
+    return f"the role {serving['USER']} {found[0]}; serve with one that has no rights but those of migrate_platform."

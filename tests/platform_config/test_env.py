@@ -71,6 +71,7 @@ def start(settings: str, **changes: str) -> subprocess.CompletedProcess[str]:
         "REDIS_URL": "redis://cache.test/0",
         "SECRET_KEY": "6f1d0c9be8a7f6e5d4c3b2a190817263544536271809afbecd",
         "PLATFORM_DOMAIN": "lyceum.example.org",
+        "TRUSTED_PROXIES": "10.0.0.5",
     }
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     command = [sys.executable, "manage.py", "diffsettings"]
@@ -90,7 +91,12 @@ def test_production_starts_with_real_servers_and_a_strong_secret() -> None:
     [
         ({"SECRET_KEY": ""}, "SECRET_KEY is not set"),
         ({"SECRET_KEY": "short"}, "SECRET_KEY is weak"),
+        ({"SECRET_KEY": "abcdefghij" + "a" * 39}, "SECRET_KEY is weak"),
+        ({"SECRET_KEY": "Change-Me_" + "0123456789abcdef" * 4}, "SECRET_KEY is a placeholder"),
+        ({"SECRET_KEY_FALLBACKS": "short"}, "SECRET_KEY_FALLBACKS is weak"),
         ({"DATABASE_APP_URL": ""}, "DATABASE_APP_URL is not set"),
+        ({"DATABASE_APP_URL": "postgresql://owner@db.test/lyceum"}, "names the owner's role"),
+        ({"DATABASE_APP_URL": "postgresql://app@/lyceum?host=/tmp/lyceum-a1b2"}, "embedded"),
         ({"REDIS_URL": f"unix://{TOP}/.data/run/redis.sock?db=0"}, "embedded"),
         ({"DATABASE_URL": "postgresql://lyceum@/lyceum?host=/tmp/lyceum-a1b2"}, "embedded"),
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL"),
@@ -98,6 +104,10 @@ def test_production_starts_with_real_servers_and_a_strong_secret() -> None:
         ({"PLATFORM_DOMAIN": "exa mple"}, "PLATFORM_DOMAIN"),
         ({"REDIS_URL": "localhost:6379"}, "REDIS_URL"),
         ({"PLATFORM_DOMAIN": ""}, "PLATFORM_DOMAIN is not set"),
+        ({"PLATFORM_DOMAIN": "localhost"}, "PLATFORM_DOMAIN is localhost"),
+        ({"PLATFORM_DOMAIN": "schools.localhost"}, "PLATFORM_DOMAIN is localhost"),
+        ({"TRUSTED_PROXIES": ""}, "TRUSTED_PROXIES is empty"),
+        ({"TRUSTED_PROXIES": "10.0.0.5, ::/0"}, "TRUSTED_PROXIES names every address"),
     ],
 )
 def test_production_refuses_what_is_for_local_runs(changes: dict[str, str], complaint: str) -> None:
@@ -105,3 +115,20 @@ def test_production_refuses_what_is_for_local_runs(changes: dict[str, str], comp
     assert refused.returncode != 0
     assert complaint in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_production_refuses_a_base_that_was_left_in_debug() -> None:
+    patched = "from platform_config.settings import base; base.DEBUG = {}; import platform_config.settings.production"
+    environment = {
+        **os.environ,
+        "DATABASE_URL": "postgresql://owner@db.test/lyceum",
+        "DATABASE_APP_URL": "postgresql://app@db.test/lyceum",
+        "REDIS_URL": "redis://cache.test/0",
+        "PLATFORM_DOMAIN": "lyceum.example.org",
+        "TRUSTED_PROXIES": "10.0.0.5",
+    }
+    for debug in (True, False):
+        command = [sys.executable, "-c", patched.format(debug)]
+        started = subprocess.run(command, cwd=TOP, env=environment, check=False, capture_output=True, text=True)
+        assert ("DEBUG is on" in started.stderr) is debug, started.stderr
+        assert (started.returncode != 0) is debug
