@@ -45,6 +45,7 @@ SOCKET_PATH_BYTES = 103
 # pg_trgm and text search ask the C library what a letter is: under plain C, "é" is none.
 CHARACTER_LOCALE = "C.UTF-8" if sys.platform == "linux" else "en_US.UTF-8"
 START_SECONDS = 120.0  # Crash recovery and loading the append-only file happen within it.
+TAIL_BYTES, TAIL_LINES = 8192, 20
 LOG_BYTES = 10_000_000
 
 POSTGRES_SETTINGS = {
@@ -196,6 +197,19 @@ class EmbeddedServers:
                     f"Cannot use {where}: {error.strerror}. Set DATA_DIR to a directory that is writable."
                 ) from error
             raise
+
+    def demand_running(self) -> None:
+        """Raises EmbeddedServerError, with the end of its log, when one of them has ended by itself."""
+        for name, process in (("PostgreSQL", self._postgres), ("Redis", self._redis)):
+            if process is not None and process.poll() is not None:
+                log = self.data_dir / "logs" / ("postgres.log" if name == "PostgreSQL" else "redis.log")
+                with log.open("rb") as written:
+                    written.seek(max(0, log.stat().st_size - TAIL_BYTES))
+                    tail = written.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
+                raise EmbeddedServerError(
+                    f"the embedded {name} ended by itself (code {process.returncode}), so everything was stopped. "
+                    f"The end of {log}:\n  " + "\n  ".join(tail)
+                )
 
     def stop(self) -> None:
         """Stop both, wait for their end, and free the data directory. Harmless when nothing runs."""

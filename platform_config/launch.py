@@ -130,7 +130,12 @@ def run_demo(*, procfile: Path, prepare: str, reset: bool) -> int:
                 for name, command in services.items():
                     supervisor.start(name, command)
                 ready = _Readiness(port, realtime_port, started)
-                ended = supervisor.run_until_one_ends(ready.report)
+
+                def look() -> None:
+                    ready.report()
+                    servers.demand_running()
+
+                ended = supervisor.run_until_one_ends(look)
                 name, code = ended.name, ended.process.returncode
                 supervisor.stop()
     print(f"\nlyceum: {name} ended by itself ({_describe(code)}), so everything was stopped. Its last lines:")

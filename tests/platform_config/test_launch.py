@@ -204,6 +204,19 @@ def test_a_launcher_killed_by_sigkill_leaves_nothing(bare_place: Place, servers:
     assert bare_place.left(within=15) == []
 
 
+@pytest.mark.parametrize("server", ["postgres", "redis"])
+def test_the_end_of_an_embedded_server_stops_all_and_says_which(bare_place: Place, server: str) -> None:
+    process = bare_place.launch()
+    wait_for(process, READY)
+    # The postmaster is the parent of the others that work in its directory.
+    os.kill(min(working_in(bare_place.data_dir / server)), signal.SIGKILL)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert {"postgres": "the embedded PostgreSQL ended", "redis": "the embedded Redis ended"}[server] in said
+    assert "The end of" in said
+    assert bare_place.left(within=15) == []
+
+
 def test_the_end_of_one_process_stops_all_and_shows_the_end_of_its_log(place: Place) -> None:
     crash = "worker: for i in $(seq 100); do echo line $i; done; sleep 0.3; echo out of luck >&2; exit 7\n"
     process = place.launch(procfile=SERVING + crash)
