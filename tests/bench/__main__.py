@@ -1,4 +1,4 @@
-"""`python -m tests.bench [list] [retrieve] [import] [tables]`: our speed as ratios to a stock peer in the same run.
+"""`python -m tests.bench [list] [retrieve] [writes] [import] [tables] [search]`: our speed beside a stock peer's.
 
 PostgreSQL and Redis are started for the bench alone and removed with it. Rounds of the two servers alternate, so that
 what else the machine does falls on both; a ratio is taken within each pair of rounds, and the median is printed.
@@ -21,12 +21,13 @@ from rich.console import Console
 from rich.table import Table
 
 from platform_config.embedded import EmbeddedServers
-from tests.bench import machine, roster, tables
+from tests.bench import machine, roster, search, tables, writes
 from tests.bench.load import Load, load
 from tests.bench.ours import ours
 from tests.bench.servers import Peer, Running, serving, stock
 
 TARGETS = {"list": 5.0, "retrieve": 3.5}
+OTHERS = ("writes", "import", "tables", "search")
 WARM_UP = 1.0  # seconds
 
 
@@ -137,7 +138,7 @@ def table_of(comparison: Comparison, names: tuple[str, str], target: float | Non
 
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("subjects", nargs="*", choices=[*TARGETS, "import", "tables", "all"], default="all")
+    parser.add_argument("subjects", nargs="*", choices=[*TARGETS, *OTHERS, "all"], default="all")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of rounds (5)")
     parser.add_argument("--seconds", type=float, default=4.0, help="of load in each round (4)")
     parser.add_argument("--connections", type=int, default=16, help="kept busy (16)")
@@ -145,7 +146,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write every round to this file")
     options = parser.parse_args()
     if "all" in options.subjects:
-        options.subjects = [*TARGETS, "import", "tables"]
+        options.subjects = [*TARGETS, *OTHERS]
     return options
 
 
@@ -165,7 +166,7 @@ def main() -> None:
         else:
             other = ours(servers.database_url, servers.redis_url, directory)
         results: dict[str, Any] = {}
-        if subjects := [subject for subject in TARGETS if subject in options.subjects]:
+        if subjects := [subject for subject in (*TARGETS, "writes") if subject in options.subjects]:
             results |= compare_requests(
                 subjects, (stock(servers, "stock"), other), servers, directory, options, console
             )
@@ -187,6 +188,9 @@ def main() -> None:
                 f"preview of {tables.PREVIEWED:,} rows: {found['preview']['seconds']:.1f} s"
                 f" (target {tables.TARGET_SECONDS:.0f})"
             )
+    if "search" in options.subjects and not options.itself:
+        results["search"] = search.measure_apart()
+        console.print("\n".join(search.lines(results["search"])))
     if options.json:
         options.json.write_text(json.dumps({"machine": computer, "subjects": results}, indent=2) + "\n")
 
@@ -204,12 +208,15 @@ def compare_requests(
     databases = machine.database_pids(servers.superuser_url, servers.redis_url)
     results = {}
     with serving(peers[0], directory) as first, serving(peers[1], directory) as second:
-        for subject in subjects:
+        for subject in (subject for subject in subjects if subject in TARGETS):
             comparison = compare(subject, (first, second), options, databases)
             target = None if options.itself else TARGETS[subject]
             console.print(table_of(comparison, (peers[0].name, peers[1].name), target))
             ratios = {"ratio": comparison.ratio, "cost_ratio": comparison.cost_ratio}
             results[subject] = ratios | asdict(comparison)
+        if "writes" in subjects and not options.itself:
+            results["writes"] = writes.measure((first, second), options)
+            console.print("\n".join(writes.lines(results["writes"])))
     return results
 
 

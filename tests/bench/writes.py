@@ -1,4 +1,4 @@
-"""Creations a second against the stock peer, and rows a second one by one and in bulk: `python -m tests.bench.writes`.
+"""Creations a second against the stock peer, and rows a second one by one and in bulk.
 
 Ours writes the audit log by triggers, keeps the answer under an Idempotency-Key and gives a new student a first status;
 the stock peer writes the row. Rounds alternate, as in the rest of the bench.
@@ -9,20 +9,15 @@ import json
 import multiprocessing
 import selectors
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from platform_config.embedded import EmbeddedServers
-from tests.bench import machine
 from tests.bench.load import GENERATORS, PATIENCE, _Connection
-from tests.bench.ours import ours
-from tests.bench.servers import Running, serving, stock
+from tests.bench.servers import Running
 from tests.bench.students import student_rows
 
 TARGET = 2.0
@@ -131,29 +126,16 @@ def bulk(running: Running, options: argparse.Namespace) -> Figures:
     return {"singly": statistics.median(singly), "bulk": statistics.median(together)}
 
 
-def main() -> None:
-    """In throwaway servers."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.writes", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="pairs of rounds (5)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of load in each round (4)")
-    parser.add_argument("--connections", type=int, default=16, help="kept busy (16)")
-    options = parser.parse_args()
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lyceum-bench-")))
-        directory.chmod(0o711)  # as root, PostgreSQL runs as another user, who must reach its directory
-        servers = stack.enter_context(EmbeddedServers(directory / "servers"))
-        other = ours(servers.database_url, servers.redis_url, directory)
-        first = stack.enter_context(serving(stock(servers, "stock"), directory))
-        second = stack.enter_context(serving(other, directory))
-        machine.analyse(servers.superuser_url)
-        made = create((first, second), options)
-        print(
-            f"create: {made['ratio']:.2f} x stock (target {TARGET} x); records a second, medians: "
-            f"stock {statistics.median(made['stock']):,.0f}, ours {statistics.median(made['ours']):,.0f}"
-        )
-        rows = bulk(second, options)
-        print(f"bulk: {rows['bulk']:,.0f} rows a second in requests of {BULK_ROWS}, {rows['singly']:,.0f} one by one")
+def measure(peers: tuple[Running, Running], options: argparse.Namespace) -> Figures:
+    """Both subjects, over servers that run."""
+    return {"create": create(peers, options), "bulk": bulk(peers[1], options)}
 
 
-if __name__ == "__main__":
-    main()
+def lines(found: Figures) -> list[str]:
+    """The figures in words."""
+    made, rows = found["create"], found["bulk"]
+    return [
+        f"create: {made['ratio']:.2f} x stock (target {TARGET} x); records a second, medians: "
+        f"stock {statistics.median(made['stock']):,.0f}, ours {statistics.median(made['ours']):,.0f}",
+        f"bulk: {rows['bulk']:,.0f} rows a second in requests of {BULK_ROWS}, {rows['singly']:,.0f} one by one",
+    ]
