@@ -110,14 +110,14 @@ def run_demo(*, procfile: Path, prepare: str, reset: bool) -> int:
     if reset:
         _forget(servers)
     started = time.monotonic()
-    with servers:
+    with servers, fresh_directory(data_dir) as figures:
         environment = _environment(servers) | {
             "DATA_DIR": str(data_dir),
             "HOST": host,
             "PORT": str(port),
             "REALTIME_PORT": str(realtime_port),
             "METRICS_PORT": str(metrics_port),
-            "PROMETHEUS_MULTIPROC_DIR": fresh_directory(data_dir / "metrics"),
+            "PROMETHEUS_MULTIPROC_DIR": figures,
             "SECRET_KEY": os.environ.get("SECRET_KEY") or _secret_key(data_dir),
         }
         _refuse_if_silent(environment)
