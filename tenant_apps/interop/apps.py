@@ -10,4 +10,4 @@ class InteropConfig(AppConfig):
         from tenant_apps.interop import services  # noqa: F401 - registers the body of its job
         from tenant_apps.interop.permissions import InteropPermission
 
-        registry.grant("principal", InteropPermission.ROSTER, "view import")
+        registry.grant("principal", InteropPermission.ROSTER, "view import export")

@@ -4,4 +4,4 @@ from shared_apps.core.permissions import PermissionCatalogue, subject
 
 
 class InteropPermission(PermissionCatalogue):
-    ROSTER = subject("interop", "rosterimport", "roster imports", "view import")
+    ROSTER = subject("interop", "rosterimport", "rosters", "view import export")

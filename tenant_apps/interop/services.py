@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID
 
@@ -13,16 +14,23 @@ from django.utils import timezone
 
 from shared_apps.core.clock import local_date
 from shared_apps.core.context import current_institution
-from shared_apps.core.errors import Problem
+from shared_apps.core.errors import Forbidden, Problem
+from shared_apps.core.permissions import Action, Scope
+from tenant_apps.accounts.authentication import principal_for_user
 from tenant_apps.communication.services import notify
 from tenant_apps.eventlog.jobs import Cancelled, JobFailed, Progress, SecondConnection, job
 from tenant_apps.eventlog.models import Job
 from tenant_apps.eventlog.services import start_job
+from tenant_apps.files.services import keep
 from tenant_apps.interop.models import RosterImport
 from tenant_apps.interop.oneroster import Finding, Limits, read_roster
+from tenant_apps.interop.permissions import InteropPermission
 from tenant_apps.interop.roster import Plan, Steps, make_plan, one_import_at_a_time, write_plan
+from tenant_apps.interop.roster.exporting import export_roster
 
 KIND = "interop.roster_import"
+EXPORT = "interop.roster_export"
+EXPORT_KEPT = timedelta(days=7)
 ABANDONED_AFTER = timedelta(hours=1)  # an upload that no import refers to; the longest upload takes minutes
 
 
@@ -189,3 +197,39 @@ def sweep_uploads() -> int:
                 upload.unlink()
                 removed += 1
     return removed
+
+
+def start_roster_export(*, requested_by: UUID) -> Job:
+    """Let a worker write the institution's roster; the job's result names the file, which is the asker's own."""
+    return start_job(kind=EXPORT, parameters={}, requested_by=requested_by)
+
+
+@job(EXPORT)
+def run_roster_export(running: Job, progress: Progress) -> dict[str, Any]:
+    """Body of the job: with the rights that the person has now."""
+    principal = principal_for_user(running.requested_by_id)
+    reaches = principal.reaches(InteropPermission.ROSTER.code(Action.EXPORT))
+    if not any(reach.scope is Scope.INSTITUTION for reach in reaches):
+        raise Forbidden("A roster concerns the whole institution, and your role does not.", code="outside_scope")
+    progress(5, "Writing the roster")
+    with TemporaryDirectory(prefix="lyceum-roster-") as directory:
+        package = Path(directory) / "roster.zip"
+        counts = export_roster(package)
+        progress.check()
+        with package.open("rb") as content:
+            stored = keep(
+                name=f"{current_institution().slug} {local_date()} OneRoster.zip",
+                content_type="application/zip",
+                purpose="roster",
+                chunks=content,
+                owner=principal.user_id,
+                expires_at=timezone.now() + EXPORT_KEPT,
+            )
+    notify(
+        recipients=[principal.user_id],
+        kind="roster.exported",
+        title="Roster exported",
+        body="The file is ready to be fetched.",
+        data={"job": str(running.pk), "file": stored.url},
+    )
+    return {"file": stored.url, "name": stored.name, "counts": counts, "size": stored.size}

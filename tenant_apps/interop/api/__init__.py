@@ -1,5 +1,7 @@
-"""/api/v1/interop/: rosters from other systems."""
+"""/api/v1/interop/: rosters from and for other systems."""
 
-from tenant_apps.interop.api.roster_imports import urlpatterns
+from tenant_apps.interop.api import roster_exports, roster_imports
+
+urlpatterns = [*roster_imports.urlpatterns, *roster_exports.urlpatterns]
 
 __all__ = ["urlpatterns"]
