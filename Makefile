@@ -20,7 +20,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-reset test lint lint-style lint-floors lint-types lint-django bench bench-tenancy test-scaffold lock clean
+.PHONY: help demo demo-reset test lint lint-style lint-floors lint-types lint-django bench bench-tenancy test-scaffold test-deploy lock clean
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -65,6 +65,11 @@ bench-tenancy: $(VENV)/.dev  ## A thousand institutions made, migrated and serve
 
 test-scaffold: $(VENV)/.dev  ## startroom and startresource in a copy of the tree, and what they wrote tested
 	$(call timed,scaffold,$(PY) -m tests.shared_apps.core.scaffold.whole)
+
+test-deploy: $(VENV)/.dev  ## The composition as deployed, without Docker: nginx, production settings, rolling restarts
+	@command -v nginx >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get install -y -qq nginx >/dev/null; } || \
+		{ echo "lyceum: nginx is needed: install it from the system's packages." >&2; exit 1; }
+	$(call timed,deploy,$(PY) -m pytest -c tests/deploy/live/pytest.ini --rootdir . --confcutdir tests/deploy/live tests/deploy/live)
 
 lock: $(VENV)/.dev  ## Compile requirements/*.in to pinned, hashed requirements/*.txt
 	$(PIP_COMPILE) --output-file requirements/base.txt requirements/base.in
