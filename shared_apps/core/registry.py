@@ -74,7 +74,7 @@ class Registry:
     """What the rooms have registered. Filled once, while the apps get ready."""
 
     provisioning_steps: list[tuple[str, ProvisioningStep]] = field(default_factory=list)
-    restore_steps: list[tuple[str, Callable[[], None]]] = field(default_factory=list)
+    restore_steps: list[tuple[str, Callable[[], None], bool]] = field(default_factory=list)
     new_institution_checks: list[Callable[[NewInstitution], None]] = field(default_factory=list)
     scopes: dict[tuple[type[Model], Scope], ScopeResolver] = field(default_factory=dict)
     scope_targets: dict[Scope, type[Model]] = field(default_factory=dict)
@@ -112,9 +112,10 @@ class Registry:
             raise ValueError(f"Provisioning step {name!r} is registered twice.")
         self.provisioning_steps.append((name, step))
 
-    def restore_step(self, name: str, step: Callable[[], None]) -> None:
-        """Add what a room settles after a restore, inside the institution, before anybody reaches the restored rows."""
-        self.restore_steps.append((name, step))
+    def restore_step(self, name: str, step: Callable[[], None], *, undone: bool = False) -> None:
+        """Add what a room settles after a restore, inside the institution, before anybody reaches the restored rows;
+        with `undone` also when a restore is undone."""
+        self.restore_steps.append((name, step, undone))
 
 
 registry = Registry()

@@ -17,7 +17,7 @@ from django.db.migrations.loader import MigrationLoader
 
 from shared_apps.core import bus
 from shared_apps.core.actors import acting, platform_work
-from shared_apps.core.context import institution, platform
+from shared_apps.core.context import InstitutionContext, institution, platform
 from shared_apps.core.engine.base import owner_connection
 from shared_apps.core.errors import Conflict, Invalid
 from shared_apps.core.registry import registry
@@ -62,6 +62,7 @@ def undo_restore(*, tenant: Tenant) -> Tenant:
         kept = KeptSchema.objects.filter(tenant=tenant).exclude(reason="restoring").order_by("-kept_at").first()
         if kept is None:
             raise Conflict("No schema is kept of this institution; there is nothing to undo.", code="nothing_kept")
+        _settle(tenant.context_in(kept.schema_name), undone=True)
         return _flip(tenant, kept, reason="undone")
 
 
@@ -98,9 +99,14 @@ def _bring_up(tenant: Tenant, schema: str) -> None:
     template.migrate_schema(context)
     if fingerprints([schema])[schema] != SchemaTemplate.objects.get().fingerprint:
         raise Conflict("Migrated, the backup's schema differs from this release's template.", code="unlike_template")
+    _settle(context, undone=False)
+
+
+def _settle(context: InstitutionContext, *, undone: bool) -> None:
     with institution(context), acting(platform_work("restore")), transaction.atomic():
-        for _, step in registry.restore_steps:
-            step()
+        for _, step, also_undone in registry.restore_steps:
+            if also_undone or not undone:
+                step()
 
 
 def _flip(tenant: Tenant, to: KeptSchema, *, reason: str) -> Tenant:

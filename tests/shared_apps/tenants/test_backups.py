@@ -23,6 +23,8 @@ from shared_apps.tenants.backups import archive, back_up, drop_leftovers, restor
 from shared_apps.tenants.fingerprint import fingerprints
 from shared_apps.tenants.models import Backup, KeptSchema, Tenant
 from shared_apps.tenants.services import migrate_platform
+from tenant_apps.audit import anchors
+from tenant_apps.audit.chain import head, seal_some, verify
 from tenant_apps.eventlog.models import Job, OutboxMessage
 from tenant_apps.school.models import Campus
 from tests import cast as casting
@@ -301,3 +303,38 @@ def owner_connection_of_another() -> Any:
             connections["default"] = holding
 
     return beside()
+
+
+def test_the_log_verifies_after_a_restore_and_after_its_undoing(
+    places: Path, greenwood: InstitutionContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last lines are the negative control: without the mark the restored chain looks cut off."""
+    monkeypatch.setattr("django.conf.settings.AUDIT_ANCHORS", places / "anchors")
+
+    def seal(context: InstitutionContext) -> None:
+        with institution(context):
+            while seal_some():
+                pass
+            sealed = head()
+            assert sealed is not None
+            anchors.anchor(context.id, sealed)
+
+    def complaints(context: InstitutionContext) -> list[Any]:
+        with institution(context):
+            return list(verify().findings)
+
+    seal(greenwood)
+    made = back_up(tenant=tenant_of(greenwood))
+    rename_the_campus(greenwood, "After the backup")
+    seal(greenwood)
+    restore(tenant=tenant_of(greenwood), source=made.path)
+    seal(now_at(greenwood))
+    assert complaints(now_at(greenwood)) == []
+    undo_restore(tenant=tenant_of(greenwood))
+    assert complaints(now_at(greenwood)) == []
+    monkeypatch.setattr(anchors, "_append", lambda *args: None)
+    restore(tenant=tenant_of(greenwood), source=made.path)
+    anchors.file_of(greenwood.id).write_text(
+        "\n".join(line for line in anchors.file_of(greenwood.id).read_text().splitlines() if "restored" not in line)
+    )
+    assert complaints(now_at(greenwood))
