@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -52,12 +52,23 @@ class Vitals(Collector):
             yield GaugeMetricFamily(f"lyceum_{name}", f"{name.replace('_', ' ')}, as the relay counted.", value=value)
 
 
+class Figures(MultiProcessCollector):
+    """Of all processes; those of a container of its own lie in a directory of their own below, since processes of two
+    containers share their numbers, by which the files are named."""
+
+    def __init__(self, registry: CollectorRegistry, path: str) -> None:
+        self._below = Path(path)
+        super().__init__(registry, path)
+
+    def collect(self) -> Iterable[Metric]:
+        return self.merge([str(file) for file in self._below.rglob("*.db")], accumulate=True)
+
+
 def main() -> None:
     port = env.integer("METRICS_PORT", least=1)
     host = env.text("HOST", "127.0.0.1")
-    env.text("PROMETHEUS_MULTIPROC_DIR")
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)
+    Figures(registry, env.text("PROMETHEUS_MULTIPROC_DIR"))
     registry.register(Vitals(redis.Redis.from_url(env.text("REDIS_URL"), socket_timeout=2)))
     stopped = threading.Event()
 

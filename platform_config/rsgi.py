@@ -126,6 +126,9 @@ class Application:
         form = environ.get("CONTENT_TYPE", "").lower().startswith("multipart/form-data")
         most = self._most_upload if form else self._most
         if announced > most:
+            if announced <= self._most_upload:  # a proxy in front reads an answer only once it has sent the whole body
+                unwanted, _ = await _collect(protocol, self._most_upload)
+                unwanted.close()
             raise TooLarge(f"The body is larger than {most} bytes.", headers={"connection": "close"})
         body, size = await _collect(protocol, most)
         if not chunked and size != announced:
