@@ -118,9 +118,7 @@ def test_a_roster_goes_in_an_event_comes_out_and_a_report_is_sent_by_nginx(stack
         part = client.get(path, headers={"Range": "bytes=0-9"})
         assert (part.status_code, part.content) == (206, file.content[:10])
         (kept,) = (
-            one
-            for one in (stack.home / "data/media").rglob("files/*")
-            if one.is_file() and one.read_bytes() == file.content
+            one for one in (stack.home / "data/media").rglob("*") if one.is_file() and one.read_bytes() == file.content
         )
         inside = f"/protected/{kept.relative_to(stack.home / 'data/media')}"
         assert client.get(inside).status_code == 404, "nobody gets there by the address"
