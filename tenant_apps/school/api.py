@@ -12,6 +12,7 @@ from tenant_apps.school import services
 from tenant_apps.school.models import (
     AcademicYear,
     Campus,
+    Department,
     GradeLevel,
     Guardian,
     Institution,
@@ -326,7 +327,23 @@ class StaffViewSet(ResourceViewSet):
         super().update(record, **values)
 
 
+class DepartmentViewSet(ResourceViewSet):
+    """Departments of a campus or of the whole institution, and who leads them."""
+
+    queryset = Department.objects.all()
+    permission = SchoolPermission.DEPARTMENT
+    key = ("code",)
+    importable = True
+    scopes = {Scope.CAMPUS: "campus", Scope.DEPARTMENT: "id", Scope.SELF: "head__user"}
+    fields = ("code", "name", "campus", "head")
+    includes = ("campus", "head")
+    filters = {"code": EXACT, "name": EXACT, "campus": EXACT, "head": EXACT}
+    search = ("code", "name")
+    ordering = ("code",)
+
+
 routes = {
+    "departments": DepartmentViewSet,
     "institution": InstitutionViewSet,
     "campuses": CampusViewSet,
     "rooms": RoomViewSet,

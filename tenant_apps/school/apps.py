@@ -27,6 +27,7 @@ class SchoolConfig(AppConfig):
         registry.grant("teacher", SchoolPermission.GUARDIAN, "view")
         registry.grant("teacher", SchoolPermission.STUDENT_GUARDIAN, "view")
         registry.grant("teacher", SchoolPermission.STAFF, "view")
+        registry.grant("teacher", SchoolPermission.DEPARTMENT, "view")
         registry.grant("guardian", SchoolPermission.STUDENT, "view")
         registry.grant("guardian", SchoolPermission.GUARDIAN, "view")
         registry.grant("guardian", SchoolPermission.STUDENT_GUARDIAN, "view")

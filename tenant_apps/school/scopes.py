@@ -4,7 +4,7 @@ from django.db.models import Q, QuerySet
 
 from shared_apps.core.permissions import Scope
 from shared_apps.core.registry import Viewer, registry
-from tenant_apps.school.models import Campus, Guardian, Student, StudentGuardian, StudentStatus
+from tenant_apps.school.models import Campus, Department, Guardian, Student, StudentGuardian, StudentStatus
 
 
 def own_children(viewer: Viewer) -> "QuerySet[StudentGuardian]":
@@ -25,6 +25,7 @@ def guardians_on_campus(viewer: Viewer) -> "QuerySet[StudentGuardian]":
 
 def register() -> None:
     registry.scope_target(Scope.CAMPUS, Campus)
+    registry.scope_target(Scope.DEPARTMENT, Department)
     registry.scope(Student, Scope.OWN_CHILDREN, lambda viewer: Q(pk__in=own_children(viewer)))
     registry.scope(StudentStatus, Scope.OWN_CHILDREN, lambda viewer: Q(student__in=own_children(viewer)))
     # Of guardians only oneself: the other parent's telephone number is nobody else's business.

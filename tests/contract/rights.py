@@ -38,6 +38,8 @@ RIGHTS: dict[str, dict[str, str]] = {
     "/api/v1/reports/schedules/": {"principal": "view"},
     "/api/v1/reports/runs/": {"principal": "view add"},
     "/api/v1/reports/artifacts/": {"principal": "view"},
+    "/api/v1/reports/saved-views/": dict.fromkeys(("principal", "teacher", "guardian", "student"), CRUD),
+    "/api/v1/school/departments/": {"principal": CRUD, "teacher": "view"},
 }
 
 # Queries of a warm list and a warm record. One each: whoever adds one finds it here.
@@ -74,5 +76,7 @@ EXPORTS: dict[str, tuple[str, ...]] = {
     "/api/v1/reports/schedules/": ("principal",),
     "/api/v1/reports/runs/": ("principal",),
     "/api/v1/reports/artifacts/": ("principal",),
+    "/api/v1/reports/saved-views/": ("principal", "teacher", "guardian", "student"),
+    "/api/v1/school/departments/": ("principal",),
 }
 """Who may take a list home as a file."""

@@ -12,6 +12,7 @@ from tenant_apps.academics.models import Course, Enrolment, Section, SectionTeac
 from tenant_apps.school.models import (
     AcademicYear,
     Campus,
+    Department,
     GradeLevel,
     Guardian,
     Room,
@@ -27,12 +28,12 @@ from tests.tenant_apps.files.sending import bring, content
 
 ORDER = (
     "school/campuses", "school/rooms", "school/grade-levels", "school/academic-years", "school/terms",
-    "school/students", "school/guardians", "school/staff", "school/student-guardians", "academics/subjects",
-    "academics/courses", "academics/sections", "academics/enrolments",
+    "school/students", "school/guardians", "school/staff", "school/departments",
+    "school/student-guardians", "academics/subjects", "academics/courses", "academics/sections", "academics/enrolments",
 )  # fmt: skip
 CHILDREN_FIRST = (
-    SectionTeacher, SectionTerm, Enrolment, Section, Course, Subject, StudentGuardian, Guardian, Student, Staff, Term,
-    AcademicYear, Room, GradeLevel, Campus,
+    Department, SectionTeacher, SectionTerm, Enrolment, Section, Course, Subject, StudentGuardian, Guardian, Student,
+    Staff, Term, AcademicYear, Room, GradeLevel, Campus,
 )  # fmt: skip
 STAMPS = {"created_at", "updated_at"}
 

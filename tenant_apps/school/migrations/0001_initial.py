@@ -940,4 +940,45 @@ class Migration(migrations.Migration):
                 violation_error_message="The end is exclusive and must lie after the start.",
             ),
         ),
+        migrations.CreateModel(
+            name="Department",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=shared_apps.core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("code", models.CharField(max_length=40)),
+                ("name", models.CharField(max_length=200)),
+                (
+                    "campus",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="departments",
+                        to="school.campus",
+                    ),
+                ),
+                (
+                    "head",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="departments",
+                        to="school.staff",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name_plural": "departments",
+                "ordering": ("code", "id"),
+                "default_permissions": (),
+                "constraints": [models.UniqueConstraint(fields=("code",), name="school_department_once")],
+            },
+        ),
     ]

@@ -1,6 +1,7 @@
 """The institution, its places, its calendar and its people."""
 
 from tenant_apps.school.models.calendar import AcademicYear, Term
+from tenant_apps.school.models.departments import Department
 from tenant_apps.school.models.people import (
     Guardian,
     PersonDetails,
@@ -14,6 +15,7 @@ from tenant_apps.school.models.places import Campus, GradeLevel, Institution, Ro
 __all__ = [
     "AcademicYear",
     "Campus",
+    "Department",
     "GradeLevel",
     "Guardian",
     "Institution",
