@@ -17,6 +17,7 @@ from shared_apps.core.context import InstitutionContext, Kind
 from shared_apps.core.permissions import Scope
 from tenant_apps.academics.models import Course, Enrolment, Section, SectionTeacher, SectionTerm, Subject
 from tenant_apps.accounts.models import Role, User, UserRole
+from tenant_apps.reports.models import SavedView
 from tenant_apps.school.models import (
     AcademicYear,
     Campus,
@@ -125,6 +126,7 @@ def make(context: InstitutionContext) -> Cast:
     _places(cast)
     _people(cast)
     _teaching(cast)
+    SavedView.objects.create(owner_id=cast.principal.user_id, resource="school/students", name="All")
     write_what_lacks()
     return cast
 

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from django.db import models
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import path
@@ -11,11 +12,11 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from shared_apps.core.api import EXACT, RANGE, Own, PlatformView, ResourceViewSet
 from shared_apps.core.api.bodies import binary, refused
 from shared_apps.core.api.querystring import parse_key
-from shared_apps.core.errors import Gone, NotFound
+from shared_apps.core.errors import Forbidden, Gone, NotFound
 from shared_apps.core.permissions import Scope
 from tenant_apps.files.serving import NoSuchPart, answer
 from tenant_apps.reports import services
-from tenant_apps.reports.models import ReportArtifact, ReportRun, ReportSchedule
+from tenant_apps.reports.models import ReportArtifact, ReportRun, ReportSchedule, SavedView
 from tenant_apps.reports.permissions import ReportsPermission
 
 
@@ -64,6 +65,45 @@ class ReportArtifactViewSet(ResourceViewSet):
     example = {"format": "pdf"}
 
 
+class SavedViewViewSet(ResourceViewSet):
+    """Lists that people come back to: a resource and its parameters, checked when they are saved.
+
+    `url` is the list. Everybody sees their own and the shared ones, and changes their own.
+    """
+
+    queryset = SavedView.objects.all()
+    permission = ReportsPermission.SAVED_VIEW
+    scopes = Own("owner", shared="shared")
+    fields = ("resource", "name", "query", "shared", "url", "owner")
+    read_only = ("url", "owner")
+    filters = {"resource": EXACT, "shared": EXACT}
+    search = ("name",)
+    ordering = ("name",)
+    example = {
+        "resource": "school/students",
+        "name": "New this year",
+        "query": "joined_on__gte=2026-08-01&ordering=family_name",
+        "url": "/api/v1/school/students/?joined_on__gte=2026-08-01&ordering=family_name",
+    }
+
+    def make(self, **values: Any) -> SavedView:
+        return services.save_view(view=SavedView(owner_id=self.principal.user_id), values=values, by=self.principal)
+
+    def update(self, record: models.Model, **values: Any) -> None:
+        assert isinstance(record, SavedView)
+        self._demand_own(record)
+        services.save_view(view=record, values=values, by=self.principal)
+
+    def remove(self, record: models.Model) -> None:
+        assert isinstance(record, SavedView)
+        self._demand_own(record)
+        super().remove(record)
+
+    def _demand_own(self, view: SavedView) -> None:
+        if view.owner_id != self.principal.user_id:
+            raise Forbidden("Somebody shares this view with you; save one of your own.", code="not_yours")
+
+
 class DownloadView(PlatformView):
     """The file of an artifact, for who may see it now."""
 
@@ -95,5 +135,10 @@ class DownloadView(PlatformView):
         return answer(artifact.file, request)
 
 
-routes = {"schedules": ReportScheduleViewSet, "runs": ReportRunViewSet, "artifacts": ReportArtifactViewSet}
+routes = {
+    "schedules": ReportScheduleViewSet,
+    "runs": ReportRunViewSet,
+    "artifacts": ReportArtifactViewSet,
+    "saved-views": SavedViewViewSet,
+}
 urlpatterns = [path("artifacts/<id>/download/", DownloadView.as_view(), name="reports-artifact-download")]

@@ -13,3 +13,5 @@ class ReportsConfig(AppConfig):
         registry.provisioning_step("reports.schedules", services.make_schedules)
         for subject in ReportsPermission:
             registry.grant("principal", subject, " ".join(subject.actions))
+        for role in ("teacher", "guardian", "student"):
+            registry.grant(role, ReportsPermission.SAVED_VIEW, "view add change delete")

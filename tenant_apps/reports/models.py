@@ -4,6 +4,7 @@ from datetime import time
 
 from django.conf import settings
 from django.db import models
+from django.db.models.functions import Concat
 
 from shared_apps.core.clock import local_date
 from shared_apps.core.models import Record
@@ -76,3 +77,31 @@ class ReportArtifact(Record):
         default_permissions = ()
         ordering = ("id",)
         constraints = [models.UniqueConstraint(fields=("run", "format"), name="reports_reportartifact_once")]
+
+
+class SavedView(Record):
+    """A list that somebody comes back to: a resource and the parameters of its list, under a name of their own.
+
+    `resource` is an address below /api/v1/ (`school/students`), `query` what stands behind the question mark. A shared
+    one is seen by everybody; what it lists is still what each may see.
+    """
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, editable=False, related_name="+", db_index=False
+    )
+    resource = models.CharField(max_length=100)
+    name = models.CharField(max_length=100)
+    query = models.CharField(max_length=2000, blank=True)
+    shared = models.BooleanField(default=False)
+    url = models.GeneratedField(
+        expression=Concat(models.Value("/api/v1/"), "resource", models.Value("/?"), "query"),
+        output_field=models.CharField(max_length=2200),
+        db_persist=True,
+    )
+
+    class Meta:
+        default_permissions = ()
+        ordering = ("name", "id")
+        constraints = [
+            models.UniqueConstraint(fields=("owner", "resource", "name"), name="reports_savedview_name_of_a_person")
+        ]

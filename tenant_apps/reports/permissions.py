@@ -7,3 +7,4 @@ class ReportsPermission(PermissionCatalogue):
     SCHEDULE = subject("reports", "reportschedule", "report schedules", "view")
     RUN = subject("reports", "reportrun", "report runs", "view add")
     ARTIFACT = subject("reports", "reportartifact", "files of reports", "view")
+    SAVED_VIEW = subject("reports", "savedview", "saved views")

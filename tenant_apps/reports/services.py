@@ -7,10 +7,12 @@ from zoneinfo import ZoneInfo
 
 from django.db import transaction
 
+from shared_apps.core.api.served import resources
 from shared_apps.core.clock import local_date
-from shared_apps.core.errors import Forbidden
-from shared_apps.core.permissions import Principal, Scope
+from shared_apps.core.errors import Forbidden, Invalid
+from shared_apps.core.permissions import Action, Principal, Scope
 from shared_apps.core.registry import NewInstitution
+from shared_apps.core.storing import store
 from tenant_apps.academics.permissions import AcademicsPermission
 from tenant_apps.accounts.authentication import principal_for_user
 from tenant_apps.accounts.models import Role, UserRole
@@ -20,7 +22,7 @@ from tenant_apps.eventlog.models import Job
 from tenant_apps.eventlog.services import start_job
 from tenant_apps.files.services import keep
 from tenant_apps.reports import enrolment, nights, writing
-from tenant_apps.reports.models import Report, ReportArtifact, ReportRun, ReportSchedule
+from tenant_apps.reports.models import Report, ReportArtifact, ReportRun, ReportSchedule, SavedView
 from tenant_apps.reports.permissions import ReportsPermission
 from tenant_apps.school.models import Institution
 from tenant_apps.school.permissions import SchoolPermission
@@ -135,3 +137,28 @@ def recipients(run: ReportRun) -> list[UUID]:
 def _sees_everything(principal: Principal) -> bool:
     reaches = principal.reaches(ReportsPermission.RUN.code("view"))
     return any(reach.scope is Scope.INSTITUTION for reach in reaches)
+
+
+def save_view(*, view: SavedView, values: dict[str, Any], by: Principal) -> SavedView:
+    """Keep a list under a name, once its resource is one that the person may view and its parameters are understood.
+
+    Raises Invalid at `/resource` or `/query`, and ValidationError.
+    """
+    for name, value in values.items():
+        setattr(view, name, value)
+    wanted = f"{view.resource.strip('/')}/"
+    resource = next((one for one in resources if one.routed and one.address == wanted), None)
+    if resource is None or not by.may(resource.permission.code(Action.VIEW)):
+        raise Invalid.at(
+            "/resource", "There is no such list for you; write it as school/students.", code="no_such_list"
+        )
+    view.resource = wanted.rstrip("/")
+    try:
+        asked = resource.reader().grammar.read(view.query)
+    except Invalid as refused:
+        code = refused.errors[0]["code"] if refused.errors else refused.code
+        raise Invalid.at("/query", refused.detail, code=code) from None
+    if asked.cursor is not None or asked.page is not None:
+        raise Invalid.at("/query", "A view begins at its first page; leave cursor and page out.", code="bad_page")
+    store(view, changed=None if view._state.adding else [*values, "resource"])
+    return view

@@ -39,11 +39,12 @@ REGISTERED = Narrowing.REGISTERED
 class Own:
     """Value of `scopes`: the rows that are the signed-in person's by `path`, whatever their role reaches.
 
-    `supervised`: who reaches the whole institution sees everybody's.
+    `supervised`: who reaches the whole institution sees everybody's. `shared`: a column that lets everybody see a row.
     """
 
     path: str
     supervised: bool = False
+    shared: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,7 @@ class Reader:
         model = queryset.model
         self.searcher = Searcher(model, search)
         self.columns = [model._meta.get_field(field) for field in fields]
+        self._references = {c.name for c in self.columns if isinstance(c, models.ForeignKey)}
         names = ", ".join(connection.ops.quote_name(field) for field in fields)
         self._alias = f"r({names})"
         # row_to_json writes a numeric as a JSON number, which a client would read as a binary float.
@@ -126,7 +127,8 @@ class Reader:
 
     def _condition(self, scope: Scope, viewer: Viewer) -> Q:
         if isinstance(self.scopes, Own):
-            return Q(**{self.scopes.path: viewer.user_id})
+            own = Q(**{self.scopes.path: viewer.user_id})
+            return own | Q(**{self.scopes.shared: True}) if self.scopes.shared else own
         path = self.scopes[scope] if isinstance(self.scopes, Mapping) else None
         if path is REGISTERED:
             return registry.scopes[self.queryset.model, scope](viewer)
@@ -283,6 +285,8 @@ class Reader:
         order: list[Any] = []
         for name in ordering:
             column, falls = name.removeprefix("-"), name.startswith("-") != backwards
+            if column in self._references:  # else Django orders by what the other model is ordered by
+                column = f"{column}_id"
             if not self._nullable(column):
                 order.append(f"-{column}" if falls else column)
             elif falls:

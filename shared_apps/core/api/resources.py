@@ -57,6 +57,7 @@ class ResourceViewSet(Writes):
     filter_backends: ClassVar[list[Any]] = []
     pagination_class = None
     routed: ClassVar[bool] = False
+    address: ClassVar[str] = ""  # below /api/v1/, such as school/students/
     _reader: ClassVar[Reader | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -135,7 +136,7 @@ class ResourceViewSet(Writes):
     @classmethod
     def routes(cls, prefix: str) -> list[URLPattern]:
         """The URL patterns of the resource under `prefix` (which ends with a slash or is empty)."""
-        cls.routed = True
+        cls.routed, cls.address = True, prefix
         name = f"{cls.room}-{cls.queryset.model._meta.model_name}"
         collection = {"get": "list"} | ({"post": "create"} if Action.ADD in cls.exposed else {})
         record = {"get": "retrieve"}
