@@ -111,9 +111,9 @@ class Schema(AutoSchema):
             return super().get_summary()
         if resource.verb_name:
             return resource.verbs[resource.verb_name].summary
-        meta = resource.queryset.model._meta
+        plural = resource.permission.value.plural
         many = resource.action in ("list", "bulk")
-        noun = meta.verbose_name_plural if many else f"one of the {meta.verbose_name_plural}"
+        noun = plural if many else f"one of the {plural}"
         return f"{VERBS[resource.action]} {noun}"
 
     def get_description(self) -> str:

@@ -47,7 +47,7 @@ class Export:
     @property
     def name(self) -> str:
         """The file's name: "students 2026-09-01.csv"."""
-        plural = str(self.resource.queryset.model._meta.verbose_name_plural)
+        plural = str(self.resource.permission.value.plural)
         return f"{plural} {local_date().isoformat()}.{self.form}"
 
     @property
@@ -65,7 +65,7 @@ class Export:
         """The table in a file that goes away when it is closed, read from its beginning. `told` hears how many rows
         are written so far."""
         columns = columns_of(self.resource, self.asked.shape.fields or self.resource.all_fields, self.principal)
-        title = str(self.resource.queryset.model._meta.verbose_name_plural).capitalize()
+        title = str(self.resource.permission.value.plural).capitalize()
         spool: Any = tempfile.SpooledTemporaryFile(max_size=SPOOLED_IN_MEMORY)  # noqa: SIM115 - the caller's
         try:
             with transaction.atomic():

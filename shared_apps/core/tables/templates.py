@@ -85,7 +85,7 @@ def _write_csv(out: BinaryIO, lines: Sequence[tuple[str, ...]]) -> None:
 def _write_xlsx(out: BinaryIO, resource: "type[ResourceViewSet]", lines: Sequence[tuple[str, ...]]) -> None:
     book = Workbook()
     table, helping = book.active, book.create_sheet(HELP_SHEET)
-    table.title = str(resource.queryset.model._meta.verbose_name_plural).capitalize()[:31]
+    table.title = str(resource.permission.value.plural).capitalize()[:31]
     table.append([line[0] for line in lines])
     table.freeze_panes = helping.freeze_panes = "A2"
     for line in (HEADINGS, *lines):

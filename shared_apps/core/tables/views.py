@@ -96,7 +96,7 @@ class TemplateView(TableView):
             raise bad("format", "format is csv or xlsx.", "bad_format")
         out = io.BytesIO()
         write_template(out, self.resource, form)
-        plural = self.resource.queryset.model._meta.verbose_name_plural
+        plural = self.resource.permission.value.plural
         disposition = str(content_disposition_header(True, f"{plural} template.{form}"))
         return HttpResponse(
             out.getvalue(),
@@ -169,7 +169,7 @@ def _named(prefix: str, verb: str) -> str:
 def _export_view(resource: "type[ResourceViewSet]", prefix: str) -> type[ExportView]:
     from shared_apps.core.api.schema import list_parameters  # the schema describes resources, which have these views
 
-    plural = resource.queryset.model._meta.verbose_name_plural
+    plural = resource.permission.value.plural
     known = parameters_of(resource)
     choice = OpenApiParameter("format", str, enum=[CSV, XLSX], description="csv unless told.")
     described = extend_schema(
@@ -201,7 +201,7 @@ def _export_view(resource: "type[ResourceViewSet]", prefix: str) -> type[ExportV
 def _import_view(resource: "type[ResourceViewSet]", prefix: str) -> type[ImportView]:
     from shared_apps.core.api.schema import IDEMPOTENCY_KEY  # as for the export
 
-    plural, code = resource.queryset.model._meta.verbose_name_plural, resource.permission.code(Action.IMPORT)
+    plural, code = resource.permission.value.plural, resource.permission.code(Action.IMPORT)
     key = " and ".join(resource.key) if resource.key else "none; match by id"
     described = extend_schema(
         operation_id=_named(prefix, "import"),
@@ -227,7 +227,7 @@ def _template_view(resource: "type[ResourceViewSet]", prefix: str) -> type[Templ
     code = resource.permission.code(Action.IMPORT)
     described = extend_schema(
         operation_id=_named(prefix, "import/template"),
-        summary=f"Download an empty table of {resource.queryset.model._meta.verbose_name_plural}",
+        summary=f"Download an empty table of {resource.permission.value.plural}",
         description=f"The columns of an import, and what each wants.\n\nNeeds the permission `{code}`.",
         parameters=[OpenApiParameter("format", str, enum=[CSV, XLSX], description="csv unless told.")],
         responses={
