@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from django.db.models import Model, Q
@@ -12,9 +12,6 @@ from django.urls import URLPattern
 from rest_framework.request import Request
 
 from shared_apps.core.permissions import Action, PermissionCatalogue, Principal, Scope
-
-if TYPE_CHECKING:
-    from shared_apps.core.api.idempotency import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +55,24 @@ class TableDesk(Protocol):
         """Read an import's form, keep its file and start the job, once for an Idempotency-Key. Raises Problem."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as it is kept under a key. `request` is the digest of the request that it belongs to."""
+
+    request: bytes
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
 class Answers(Protocol):
     """Keeps the answers to requests that may be sent again."""
 
-    def begin(self, *, person: UUID, key: str, request: bytes) -> "Answer | None":
+    def begin(self, *, person: UUID, key: str, request: bytes) -> Answer | None:
         """Take the key in the open transaction, waiting for another one that is taking it. The answer that is kept
         under it, None when it is ours."""
 
-    def finish(self, *, person: UUID, key: str, answer: "Answer") -> None:
+    def finish(self, *, person: UUID, key: str, answer: Answer) -> None:
         """Keep the answer under the key that was taken."""
 
 

@@ -7,8 +7,8 @@ from django.db import connection
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 
-from shared_apps.core.api.idempotency import Answer
 from shared_apps.core.ids import uuid7
+from shared_apps.core.registry import Answer
 from tenant_apps.eventlog.models import IdempotencyKey
 
 KEPT = timedelta(hours=24)

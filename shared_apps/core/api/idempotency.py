@@ -6,7 +6,6 @@ request with the key waits for the first one's commit, and a write that was refu
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import sha256
 from uuid import UUID
 
@@ -14,20 +13,10 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 
 from shared_apps.core.errors import Invalid, Unprocessable
-from shared_apps.core.registry import registry
+from shared_apps.core.registry import Answer, registry
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 KEPT_HEADERS = ("Content-Type", "Location", "ETag")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer as it is kept under a key. `request` is the digest of the request that it belongs to."""
-
-    request: bytes
-    status: int
-    headers: dict[str, str]
-    body: bytes
 
 
 def once(
