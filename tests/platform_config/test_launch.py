@@ -360,4 +360,4 @@ def test_a_service_that_ignores_sigterm_is_killed_with_its_children_after_the_gr
         supervisor.start("deaf", "trap '' TERM; sleep 60 & while :; do sleep 0.1; done")
         time.sleep(0.3)
         supervisor.stop()
-    assert [line for line in place.left(within=0) if "sleep" in line] == []
+    assert [line for line in place.left(within=1) if "sleep" in line] == []
