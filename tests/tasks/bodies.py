@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from celery import Task, shared_task
+from django.db import transaction
 
 from shared_apps.core import bus
 from shared_apps.core.context import PLATFORM, NoTenant, current
@@ -12,6 +13,9 @@ from tenant_apps.accounts.models import Role, User
 from tenant_apps.communication.services import notify
 from tenant_apps.eventlog.jobs import Progress, job
 from tenant_apps.eventlog.models import Job
+from tenant_apps.eventlog.services import start_job
+from tenant_apps.reports.models import ReportRun, ReportSchedule
+from tenant_apps.reports.services import RUN
 
 REACHED = "test:reached:{}"
 
@@ -66,3 +70,14 @@ def bare(key: str) -> None:
 @app.task(name="test.on_the_platform", platform=True)
 def on_the_platform(key: str) -> None:
     report(key, "platform" if current() is PLATFORM else "elsewhere")
+
+
+@shared_task(name="test.start_by_the_instant")
+def start_by_the_instant() -> None:
+    """The naive nightly report: a run for each instant at which it is asked for."""
+    for schedule in ReportSchedule.objects.all():
+        with transaction.atomic():
+            run = ReportRun.objects.create(report=schedule.report)
+            run.requested_by_id = User.objects.get(email__startswith="principal@").pk
+            run.job = start_job(kind=RUN, parameters={"run": str(run.pk)}, requested_by=None)
+            run.save()
