@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import models
@@ -16,7 +17,10 @@ VALUES: tuple[tuple[type[models.Field], Any], ...] = (
     (models.CharField, "Example"),
     (models.DateTimeField, datetime(2026, 9, 1, 8, tzinfo=UTC)),
     (models.DateField, date(2026, 9, 1)),
+    (models.TextField, "Example"),
     (models.IntegerField, 1),
+    (models.UUIDField, UUID(int=1)),
+    (models.BinaryField, b"Example"),
 )
 
 
@@ -26,21 +30,23 @@ def write_what_lacks() -> list[models.Model]:
     for resource in sorted(set(_served(get_resolver(settings.URLCONF_BY_KIND["institution"]))), key=str):
         plain = Action.ADD in resource.exposed and resource.make is ResourceViewSet.make
         if plain and not resource.queryset.exists():
-            record = resource.queryset.model(**_values(resource.queryset.model))
+            record = resource.queryset.model(**values_of(resource.queryset.model))
             record.full_clean()
             record.save(force_insert=True)
             written.append(record)
     return written
 
 
-def _values(model: type[models.Model]) -> dict[str, Any]:
+def values_of(model: type[models.Model]) -> dict[str, Any]:
     """A value for each column that must have one."""
     values: dict[str, Any] = {}
     for field in model._meta.concrete_fields:
         if field.primary_key or field.has_default() or field.null or field.blank or field.generated:
             continue
         if isinstance(field, models.ForeignKey):
-            values[field.name] = field.related_model._default_manager.order_by("pk").first()
+            rows = field.related_model._default_manager.order_by("pk")
+            taken = [held.pk for held in values.values() if isinstance(held, field.related_model)]
+            values[field.name] = rows.exclude(pk__in=taken).first()
         elif field.choices:
             values[field.name] = field.choices[0][0]
         else:
