@@ -33,13 +33,14 @@ class Kind(StrEnum):
 
 
 class State(StrEnum):
-    """Life of an institution: provisioning -> active <-> read_only / suspended -> archived -> deleted."""
+    """Life of an institution: provisioning -> active <-> read_only / suspended -> archived -> deleting -> deleted."""
 
     PROVISIONING = "provisioning"
     ACTIVE = "active"
     READ_ONLY = "read_only"
     SUSPENDED = "suspended"
     ARCHIVED = "archived"
+    DELETING = "deleting"
     DELETED = "deleted"
 
 

@@ -26,9 +26,10 @@ from shared_apps.core.api.querystring import (
 from shared_apps.core.context import State, platform
 from shared_apps.core.errors import NotFound
 from shared_apps.core.registry import NewInstitution
+from shared_apps.tenants.lifecycle import change_state
 from shared_apps.tenants.models import Tenant
 from shared_apps.tenants.permissions import TenantsPermission
-from shared_apps.tenants.services import change_state, create_institution
+from shared_apps.tenants.services import create_institution
 
 EXAMPLE = {
     "id": "019a9f3e-5c1b-7d2e-8f40-1a2b3c4d5e6f",
@@ -81,9 +82,8 @@ class PlatformSuspension(Body):
 
 
 def shown(tenant: Tenant) -> dict[str, Any]:
-    domain = tenant.primary_domain
     columns = ("id", "name", "kind", "plan", "state", "state_reason", "state_changed_at", "created_at")
-    return {**{name: getattr(tenant, name) for name in columns}, "slug": domain.slug, "host": domain.domain}
+    return {**{name: getattr(tenant, name) for name in columns}, "slug": tenant.slug, "host": tenant.host}
 
 
 def find(id: str) -> Tenant:

@@ -26,11 +26,11 @@ from psycopg import sql
 
 from shared_apps.core import bus
 from shared_apps.core.actors import acting, platform_work
-from shared_apps.core.context import InstitutionContext, State, institution, platform
+from shared_apps.core.context import InstitutionContext, institution, platform
 from shared_apps.core.engine.base import owner_connection
 from shared_apps.tenants import template
 from shared_apps.tenants.fingerprint import fingerprints
-from shared_apps.tenants.models import SchemaTemplate, Tenant
+from shared_apps.tenants.models import WITHOUT_SCHEMA, SchemaTemplate, Tenant
 
 Key = tuple[str, str]
 """App label and name of a migration."""
@@ -111,8 +111,9 @@ def unlike_the_template() -> list[Tenant]:
 
 
 def _with_schema() -> list[Tenant]:
-    gone = (State.PROVISIONING, State.DELETED)
-    return list(Tenant.objects.exclude(state__in=gone).prefetch_related("domains").order_by("created_at", "id"))
+    return list(
+        Tenant.objects.exclude(state__in=WITHOUT_SCHEMA).prefetch_related("domains").order_by("created_at", "id")
+    )
 
 
 def _behind(applied: dict[Tenant, frozenset[Key]], rows: str) -> list[Tenant]:

@@ -6,11 +6,14 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
+from django.db.models.functions import Lower
 from django_tenants.models import DomainMixin, TenantMixin
 
 from shared_apps.core.context import InstitutionContext, Kind, State, WrongContext
 from shared_apps.core.models import Record
 
+WITHOUT_SCHEMA = (State.PROVISIONING, State.DELETING, State.DELETED)
+"""States in which the schema is not there, or not whole."""
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
@@ -35,6 +38,8 @@ class Tenant(TenantMixin, Record):
     # Which of the template's rows (permissions, roles) it has, and why the last migration was not applied.
     template_rows = models.CharField(max_length=64, blank=True, editable=False)
     migration_error = models.TextField(blank=True, editable=False)
+    # What its making is at, for whoever waits for it.
+    step = models.CharField(max_length=60, blank=True, editable=False)
 
     class Meta:
         default_permissions = ()
@@ -53,8 +58,15 @@ class Tenant(TenantMixin, Record):
         raise WrongContext("`with tenant:` is banned: enter core.context.institution(tenant.context).")
 
     @property
-    def primary_domain(self) -> "Domain":
-        return min(self.domains.all(), key=lambda domain: (not domain.is_primary, domain.created_at))
+    def slug(self) -> str:
+        """The first label of its host on the platform; empty once it is deleted."""
+        return next((domain.slug for domain in self.domains.all() if domain.slug), "")
+
+    @property
+    def host(self) -> str:
+        """The host that it is known by; empty once it is deleted."""
+        known = sorted(self.domains.all(), key=lambda domain: (not domain.is_primary, domain.created_at))
+        return known[0].domain if known else ""
 
     @property
     def context(self) -> InstitutionContext:
@@ -66,7 +78,7 @@ class Tenant(TenantMixin, Record):
         return InstitutionContext(
             id=self.pk,
             schema_name=schema_name,
-            slug=self.primary_domain.slug,
+            slug=self.slug,
             name=self.name,
             kind=self.kind,
             state=self.state,
@@ -77,12 +89,131 @@ class Domain(DomainMixin, Record):
     """A host that leads to an institution: `<slug>.<platform domain>`, or a domain of its own."""
 
     slug = models.CharField(max_length=63, blank=True)
+    # What the slug looks like to a hasty reader (slugs.looks): two institutions never look alike.
+    looks = models.CharField(max_length=63, blank=True, editable=False)
 
     class Meta:
         default_permissions = ()
+        ordering = ("created_at", "id")
         constraints = [
-            models.UniqueConstraint(fields=("slug",), condition=~models.Q(slug=""), name="tenants_domain_slug")
+            models.UniqueConstraint(fields=("slug",), condition=~models.Q(slug=""), name="tenants_domain_slug"),
+            models.UniqueConstraint(fields=("looks",), condition=~models.Q(looks=""), name="tenants_domain_looks"),
+            models.CheckConstraint(condition=models.Q(domain=Lower("domain")), name="tenants_domain_lower"),
         ]
+
+
+class DomainClaim(Record):
+    """A domain that an institution says is its own, until DNS proves it: no request is answered by a claim, and any
+    number of institutions may claim the same one."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="claims")
+    domain = models.CharField(max_length=253)
+    token = models.CharField(max_length=64)
+
+    class Meta:
+        default_permissions = ()
+        ordering = ("created_at", "id")
+        constraints = [models.UniqueConstraint(fields=("tenant", "domain"), name="tenants_domainclaim_once")]
+
+
+class ReleasedHost(Record):
+    """A host that an institution gave up. Until `free_at` nobody else gets it: links, cookies and mail of the former
+    holder's people still point there."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="released_hosts")
+    host = models.CharField(max_length=253, unique=True)
+    looks = models.CharField(max_length=63, blank=True)
+    free_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+        ordering = ("-created_at", "-id")
+
+
+class Transition(Record):
+    """One thing that was done to an institution: who, when, why, and its state before and after. Never changed."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="transitions")
+    verb = models.CharField(max_length=40)
+    from_state = models.CharField(max_length=20)
+    to_state = models.CharField(max_length=20)
+    reason = models.CharField(max_length=300, blank=True)
+    actor_kind = models.CharField(max_length=20)
+    actor_name = models.CharField(max_length=254)
+    actor_id = models.UUIDField(null=True)
+    # Of work that may be begun again: it is done once.
+    work = models.UUIDField(null=True)
+
+    class Meta:
+        default_permissions = ()
+        ordering = ("-created_at", "-id")
+        constraints = [models.UniqueConstraint(fields=("work", "verb"), name="tenants_transition_work")]
+
+
+class Deletion(Record):
+    """The wish to delete an institution: one operator asks, another confirms; carried out after `due_at`."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="deletions")
+    reason = models.CharField(max_length=300)
+    requested_by = models.UUIDField()
+    requested_by_name = models.CharField(max_length=254)
+    confirmed_by = models.UUIDField(null=True)
+    confirmed_by_name = models.CharField(max_length=254, blank=True)
+    confirmed_at = models.DateTimeField(null=True)
+    due_at = models.DateTimeField(null=True)
+    cancelled_by_name = models.CharField(max_length=254, blank=True)
+    cancelled_at = models.DateTimeField(null=True)
+    final_backup = models.ForeignKey("Backup", null=True, on_delete=models.SET_NULL, related_name="+")
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        default_permissions = ()
+        ordering = ("-created_at", "-id")
+        constraints = [
+            models.UniqueConstraint(
+                fields=("tenant",),
+                condition=models.Q(cancelled_at=None, finished_at=None),
+                name="tenants_deletion_one_open",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(confirmed_by=None) | ~models.Q(confirmed_by=models.F("requested_by")),
+                name="tenants_deletion_two_operators",
+            ),
+        ]
+
+
+class SignUp(Record):
+    """Somebody asked for an institution and has to prove the address: `waiting` -> `confirmed` -> `ready` | `refused`.
+
+    The same row, whoever asks and whatever is known of the address: the answer must not tell.
+    """
+
+    class Stage(models.TextChoices):
+        WAITING = "waiting"
+        CONFIRMED = "confirmed"
+        READY = "ready"
+        REFUSED = "refused"
+
+    email = models.EmailField(max_length=254)
+    name = models.CharField(max_length=200)
+    slug = models.CharField(max_length=63)
+    language = models.CharField(max_length=15)
+    currency = models.CharField(max_length=3)
+    time_zone = models.CharField(max_length=63)
+    stage = models.CharField(max_length=10, choices=Stage, default=Stage.WAITING)
+    expires_at = models.DateTimeField()
+    # Letters: the proof of the address, and the invitation once the institution stands.
+    proof_due = models.BooleanField(default=True)
+    invitation_due = models.BooleanField(default=False)
+    letter_attempts = models.PositiveSmallIntegerField(default=0)
+    confirmed_at = models.DateTimeField(null=True)
+    tenant = models.ForeignKey(Tenant, null=True, on_delete=models.SET_NULL, related_name="+")
+    error = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        default_permissions = ()
+        ordering = ("created_at", "id")
+        indexes = [models.Index(fields=("email", "created_at"), name="tenants_signup_address")]
 
 
 class SchemaTemplate(Record):

@@ -1,53 +1,68 @@
-"""Verbs over institutions: create, suspend, resume."""
+"""Verbs over institutions: create, find; the platform's own migration."""
 
-import re
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.core.management.commands.migrate import Command as Migrate
 from django.core.validators import validate_email
-from django.db import IntegrityError, connection, transaction
+from django.db import connection, transaction
 
 from shared_apps.core import bus
-from shared_apps.core.actors import acting, platform_work
+from shared_apps.core.actors import acting, actor, platform_work
 from shared_apps.core.context import InstitutionContext, Kind, State, institution, platform
 from shared_apps.core.engine.base import owner_connection
 from shared_apps.core.errors import Conflict, Invalid, NotFound
 from shared_apps.core.registry import NewInstitution, registry
 from shared_apps.core.roles import ensure_serving_role, grant_serving_role
 from shared_apps.tenants import template
-from shared_apps.tenants.models import Domain, SchemaTemplate, Tenant
-
-SLUG = re.compile(r"\A[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
-RESERVED = frozenset(
-    "admin api app assets auth blog cdn console dashboard docs ftp health help lyceum mail metrics platform public "
-    "root smtp static status support test webmail www".split()
-)
+from shared_apps.tenants.addresses import fresh, hold_slug
+from shared_apps.tenants.lifecycle import move
+from shared_apps.tenants.models import WITHOUT_SCHEMA, SchemaTemplate, Tenant
+from shared_apps.tenants.slugs import check_slug
 
 
-def check_slug(slug: str, *, kind: str = Kind.INSTITUTION) -> str:
-    """The slug in lower case. Raises Invalid when it cannot be a host's first label or is kept for the platform."""
-    slug = slug.strip().lower()
-    if not SLUG.match(slug) or slug.startswith("xn--") or len(slug) < 2:
-        raise Invalid.at(
-            "/slug", "Use 2 to 63 letters a-z, digits and hyphens, with no hyphen at either end.", code="invalid_slug"
-        )
-    if kind == Kind.INSTITUTION and slug in RESERVED:
-        raise Invalid.at("/slug", f"{slug!r} is kept for the platform; choose another.", code="reserved_slug")
-    return slug
-
-
-def create_institution(*, new: NewInstitution) -> Tenant:
+def create_institution(*, new: NewInstitution, finish: Callable[[Tenant], None] | None = None) -> Tenant:
     """Make an institution with its host and schema, run every provisioning step, and set it live.
 
     The row stands as `provisioning` while the schema is made, and one transaction at the end runs the steps and makes
-    it active. A kill on the way leaves a row that serves nobody; `create_institution` with the same slug finishes it.
+    it active; `finish` runs last in it, on the platform. `Tenant.step` tells everybody how far it is. A kill on the
+    way leaves a row that serves nobody; `create_institution` with the same slug finishes it.
 
-    Raises Invalid for a bad slug, name or address, Conflict when the slug is taken by a live institution.
+    Raises Invalid for a bad slug, name or address, Conflict when the slug is taken by a live institution, looks like
+    another's, or was another's not long ago.
     """
-    slug = check_slug(new.slug, kind=new.kind)
+    check_new(new)
+    with platform():
+        tenant = _claim(new)
+        with _telling(tenant) as at, owner_connection(), connection.cursor() as lock:
+            # One maker at a time for one institution: a second one waits, then finds it live and is refused.
+            lock.execute("SELECT pg_advisory_lock(hashtextextended(%s, 7202))", [tenant.schema_name])
+            tenant.refresh_from_db()
+            if tenant.state != State.PROVISIONING:
+                raise _taken(new.slug)
+            at("schema")
+            _make_schema(tenant)
+            asked_by, made_by = actor(), platform_work("institution creation")
+            with institution(tenant.context), acting(made_by), transaction.atomic():
+                for name, step in registry.provisioning_steps:
+                    at(name)
+                    step(new)
+                with platform(), acting(asked_by or made_by):
+                    tenant.step = ""
+                    tenant.save(update_fields=["step"])
+                    move(tenant, State.ACTIVE, verb="create")
+                    if finish is not None:
+                        finish(tenant)
+        return fresh(tenant)
+
+
+def check_new(new: NewInstitution) -> None:
+    """Raises Invalid for what no institution can be made of."""
+    check_slug(new.slug, kind=new.kind)
     name = new.name.strip()
     if not name or len(name) > 200 or "\x00" in name:
         raise Invalid.at("/name", "Give a name of 1 to 200 characters.", code="invalid_name")
@@ -58,44 +73,44 @@ def create_institution(*, new: NewInstitution) -> Tenant:
             raise Invalid.at("/admin_email", "This is not an e-mail address.", code="invalid_email") from None
     for check in registry.new_institution_checks:
         check(new)
-    with platform():
-        tenant = _claim(slug, name, new)
-        with owner_connection(), connection.cursor() as lock:
-            # One maker at a time for one institution: a second one waits, then finds it live and is refused.
-            lock.execute("SELECT pg_advisory_lock(hashtextextended(%s, 7202))", [tenant.schema_name])
-            tenant.refresh_from_db()
-            if tenant.state != State.PROVISIONING:
-                raise _taken(slug)
-            _make_schema(tenant)
-            made_by = acting(platform_work("institution creation"))
-            with institution(tenant.context), made_by, transaction.atomic():
-                for _, step in registry.provisioning_steps:
-                    step(new)
-                with platform():
-                    changed_at = datetime.now(UTC)
-                    Tenant.objects.filter(pk=tenant.pk).update(state=State.ACTIVE, state_changed_at=changed_at)
-        bus.tell("tenants", str(tenant.pk))
-        return Tenant.objects.prefetch_related("domains").get(pk=tenant.pk)
 
 
 def _taken(slug: str) -> Conflict:
     return Conflict(f"The address {slug!r} is taken; choose another slug.", code="slug_taken")
 
 
-def _claim(slug: str, name: str, new: NewInstitution) -> Tenant:
+def _claim(new: NewInstitution) -> Tenant:
     """The new row, or the one that a killed creation of the same slug left behind."""
+    slug, name = check_slug(new.slug, kind=new.kind), new.name.strip()
+    tenant = Tenant(name=name, kind=new.kind, plan=new.plan)
     try:
         with transaction.atomic():
-            tenant = Tenant(name=name, kind=new.kind, plan=new.plan)
+            if new.kind == Kind.OPERATOR and Tenant.objects.filter(kind=Kind.OPERATOR).exists():
+                raise _taken(slug)
             tenant.save(force_insert=True)
-            Domain.objects.create(tenant=tenant, slug=slug, domain=f"{slug}.{settings.PLATFORM_DOMAIN}")
+            hold_slug(tenant, slug)
             return tenant
-    except IntegrityError:
+    except Conflict:
         left = Tenant.objects.filter(domains__slug=slug, state=State.PROVISIONING, kind=new.kind).first()
         if left is None:
-            raise _taken(slug) from None
+            raise
         Tenant.objects.filter(pk=left.pk).update(name=name, plan=new.plan)
         return left
+
+
+@contextmanager
+def _telling(tenant: Tenant) -> Iterator[Callable[[str], None]]:
+    """Writes what the making is at over a connection of its own, so that it is seen before the making commits."""
+
+    def write(step: str) -> None:
+        with platform():
+            Tenant.objects.filter(pk=tenant.pk).update(step=step)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="lyceum-provisioning") as beside:
+        try:
+            yield lambda step: beside.submit(write, step).result()
+        finally:
+            beside.submit(lambda: connection.close()).result()  # the proxy is that thread's only there
 
 
 def _make_schema(tenant: Tenant) -> None:
@@ -135,26 +150,5 @@ def find_tenant(slug: str) -> Tenant:
 def every_institution() -> list[InstitutionContext]:
     """Those that have a schema, whatever their state, in the order of their making."""
     with platform():
-        kept = Tenant.objects.exclude(state__in=(State.PROVISIONING, State.DELETED))
+        kept = Tenant.objects.exclude(state__in=WITHOUT_SCHEMA)
         return [tenant.context for tenant in kept.prefetch_related("domains").order_by("created_at", "id")]
-
-
-def change_state(*, tenant: Tenant, to: State, reason: str) -> Tenant:
-    """Move a live institution between active, read_only and suspended. Raises Conflict for any other move.
-
-    One that is in that state already stays as it is, since when included; a suspension may be given another reason.
-    """
-    movable = {State.ACTIVE, State.READ_ONLY, State.SUSPENDED}
-    with platform(), transaction.atomic():
-        locked = Tenant.objects.select_for_update().get(pk=tenant.pk)
-        if locked.kind == Kind.OPERATOR:
-            raise Conflict("The operators' own tenant cannot be suspended.", code="operator_tenant")
-        if locked.state not in movable or to not in movable:
-            raise Conflict(f"An institution that is {locked.state} cannot become {to}.", code="bad_transition")
-        if locked.state != to:
-            locked.state, locked.state_changed_at = to, datetime.now(UTC)
-        locked.state_reason = reason.strip()[:300]
-        locked.save(update_fields=["state", "state_reason", "state_changed_at", "updated_at"])
-        # Told before the commit, a process would read the old state again and keep it.
-        transaction.on_commit(lambda: bus.tell("tenants", str(tenant.pk)))
-    return locked

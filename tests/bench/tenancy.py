@@ -145,7 +145,7 @@ def fill(tenants: list[Any]) -> list[tuple[str, str]]:
             campus = Campus.objects.create(code="C", name="Campus")
             Student.objects.bulk_create(Student(campus=campus, **row) for row in student_rows(STUDENTS))
             issued = sessions.open_session(user=principal, address="127.0.0.1", user_agent="bench")
-            asked.append((tenant.primary_domain.domain, issued.access))
+            asked.append((tenant.host, issued.access))
     return asked
 
 

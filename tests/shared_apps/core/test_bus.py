@@ -11,7 +11,8 @@ from django.db import transaction
 
 from shared_apps.core import bus
 from shared_apps.core.context import InstitutionContext, State, platform
-from shared_apps.tenants.services import change_state, find_tenant
+from shared_apps.tenants.lifecycle import change_state
+from shared_apps.tenants.services import find_tenant
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from shared_apps.core.context import InstitutionContext, State, institution, platform
-from shared_apps.tenants.services import change_state, find_tenant
+from shared_apps.tenants.lifecycle import change_state
+from shared_apps.tenants.services import find_tenant
 from tenant_apps.school.models import Student
 from tests.tenant_apps.interop.oneroster.reading import put
 from tests.tenant_apps.interop.oneroster.rosters import write_roster

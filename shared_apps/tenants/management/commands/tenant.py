@@ -8,19 +8,19 @@ from shared_apps.core.context import Kind, State
 from shared_apps.core.errors import Problem
 from shared_apps.core.problems import as_problem
 from shared_apps.core.registry import NewInstitution
+from shared_apps.tenants.addresses import change_slug
 from shared_apps.tenants.backups import back_up, drop_leftovers, restore, undo_restore
+from shared_apps.tenants.lifecycle import change_state
 from shared_apps.tenants.migrating import migrate_institutions, unlike_the_template
 from shared_apps.tenants.models import Tenant
-from shared_apps.tenants.services import change_state, create_institution, find_tenant
+from shared_apps.tenants.services import create_institution, find_tenant
 
 
 class Command(BaseCommand):
-    help = "Institutions: create, list, show, suspend, resume, migrate, check, back up, restore."
+    help = "Institutions: create, list, show, rename, suspend, resume, archive, migrate, check, back up, restore."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        verbs = parser.add_subparsers(
-            dest="verb", required=True, metavar="create|list|show|suspend|resume|migrate|check"
-        )
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
         create = verbs.add_parser("create", help="Make an institution with its own schema and host.")
         create.add_argument("slug", help="First label of its host: greenwood -> greenwood.<platform domain>.")
         create.add_argument("name")
@@ -37,6 +37,11 @@ class Command(BaseCommand):
         suspend.add_argument("--reason", required=True, help="Shown to operators.")
         suspend.add_argument("--read-only", action="store_true", help="Keep serving reads.")
         resume = verbs.add_parser("resume", help="Serve a suspended or read-only institution again.")
+        archive = verbs.add_parser("archive", help="Close an institution; it is kept, and may be resumed.")
+        archive.add_argument("--reason", required=True, help="Shown to operators.")
+        rename = verbs.add_parser("rename", help="Give an institution another slug; the old host answers no more.")
+        rename.add_argument("--to", required=True, help="The new slug.")
+        history = verbs.add_parser("history", help="What was done to an institution, by whom and why.")
         migrate = verbs.add_parser("migrate", help="Bring every institution's tables up to this release.")
         migrate.add_argument("--parallel", type=int, default=2, help="Institutions at a time (2).")
         migrate.add_argument("--canaries", type=int, default=1, help="Go first and alone; a failure there stops (1).")
@@ -47,7 +52,7 @@ class Command(BaseCommand):
         restore.add_argument("--file", type=Path, help="The newest backup, unless another file is named.")
         undo = verbs.add_parser("undo-restore", help="Go back to what a restore put aside.")
         verbs.add_parser("prune", help="Drop what killed restores left, and schemas put aside for two weeks.")
-        for named in (show, suspend, resume, backup, backups, restore, undo):
+        for named in (show, suspend, resume, archive, rename, history, backup, backups, restore, undo):
             named.add_argument("slug", help="Slug or host.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -69,14 +74,13 @@ class Command(BaseCommand):
                 kind=Kind.OPERATOR if options["operators"] else Kind.INSTITUTION,
             )
         )
-        self.stdout.write(f"{tenant.name} is active at {tenant.primary_domain.domain} (id {tenant.pk}).")
+        self.stdout.write(f"{tenant.name} is active at {tenant.host} (id {tenant.pk}).")
 
     def _list(self, options: dict[str, Any]) -> None:
         rows = [("slug", "host", "state", "since", "name")]
         for tenant in Tenant.objects.prefetch_related("domains").order_by("name", "id"):
-            domain = tenant.primary_domain
             since = tenant.state_changed_at.strftime("%Y-%m-%d %H:%M UTC")
-            rows.append((domain.slug, domain.domain, tenant.state, since, tenant.name))
+            rows.append((tenant.slug, tenant.host, tenant.state, since, tenant.name))
         widths = [max(len(row[column]) for row in rows) for column in range(5)]
         for row in rows:
             line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -126,6 +130,19 @@ class Command(BaseCommand):
 
     def _resume(self, options: dict[str, Any]) -> None:
         self._move(options["slug"], State.ACTIVE, "")
+
+    def _archive(self, options: dict[str, Any]) -> None:
+        self._move(options["slug"], State.ARCHIVED, options["reason"])
+
+    def _rename(self, options: dict[str, Any]) -> None:
+        tenant = change_slug(tenant=find_tenant(options["slug"]), slug=options["to"])
+        self.stdout.write(f"{tenant.name} is at {tenant.host}.")
+
+    def _history(self, options: dict[str, Any]) -> None:
+        for done in find_tenant(options["slug"]).transitions.all():
+            move = f"{done.from_state} -> {done.to_state}" if done.from_state != done.to_state else done.to_state
+            line = f"{done.created_at:%Y-%m-%d %H:%M:%S} UTC  {done.verb:18} {move:28} {done.actor_name}  {done.reason}"
+            self.stdout.write(line.rstrip())
 
     def _move(self, slug: str, to: State, reason: str) -> None:
         tenant = change_state(tenant=find_tenant(slug), to=to, reason=reason)

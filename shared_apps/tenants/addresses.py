@@ -1,0 +1,95 @@
+"""The hosts that an institution holds, and those that it gave up: nobody inherits an address that is still warm."""
+
+from datetime import UTC, datetime, timedelta
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+
+from shared_apps.core.context import Kind, State, platform
+from shared_apps.core.errors import Conflict
+from shared_apps.core.problems import constraint_name
+from shared_apps.tenants.lifecycle import LIVE, locked_tenant, record, tell
+from shared_apps.tenants.models import Domain, ReleasedHost, Tenant
+from shared_apps.tenants.slugs import check_slug, host_of, looks
+
+COOL_DOWN = timedelta(days=90)
+
+
+def change_slug(*, tenant: Tenant, slug: str) -> Tenant:
+    """Give an institution another slug; its old host answers to nobody from the commit on.
+
+    Nobody signs in anew where the host stays; at the new host everybody does, since cookies are the old host's.
+    Raises Invalid for a bad slug, Conflict when it is taken, looks like another's, or cools down.
+    """
+    slug = check_slug(slug)
+    with platform(), transaction.atomic():
+        locked = locked_tenant(tenant)
+        _demand_live(locked)
+        old = Domain.objects.select_for_update().exclude(slug="").get(tenant=locked)
+        if old.slug != slug:
+            release(old)
+            hold_slug(locked, slug, is_primary=old.is_primary)
+            record(locked, "change_slug", reason=f"{old.slug} -> {slug}")
+            tell(locked)
+    return fresh(tenant)
+
+
+def hold_slug(tenant: Tenant, slug: str, *, is_primary: bool = True) -> Domain:
+    """The institution's host on the platform. Raises Conflict when it is another's, looks like another's or cools
+    down."""
+    look = looks(slug) if tenant.kind == Kind.INSTITUTION else ""
+    return hold(Domain(tenant=tenant, slug=slug, looks=look, domain=host_of(slug), is_primary=is_primary))
+
+
+def hold(domain: Domain) -> Domain:
+    """Write the host into the open transaction. Raises Conflict when it is another's or cools down."""
+    try:
+        with transaction.atomic():
+            domain.save(force_insert=True)
+    except IntegrityError as error:
+        raise _refusal(domain, constraint_name(error)) from None
+    # Looked for after the insert, which waits for whoever releases the same host just now.
+    cooling = Q(host=domain.domain) | Q(looks=domain.looks, looks__gt="")
+    warm = ReleasedHost.objects.filter(cooling, free_at__gt=datetime.now(UTC))
+    other = warm.exclude(tenant_id=domain.tenant_id).first()
+    if other is not None:
+        raise Conflict(
+            f"{domain.domain} was another institution's; it is free from {other.free_at:%Y-%m-%d} on.",
+            code="host_cools_down",
+        )
+    ReleasedHost.objects.filter(host=domain.domain).delete()
+    return domain
+
+
+def release(domain: Domain) -> None:
+    """Take a host from its institution in the open transaction; for a while nobody else gets it."""
+    ReleasedHost.objects.update_or_create(
+        host=domain.domain,
+        defaults={
+            "tenant_id": domain.tenant_id,
+            "looks": domain.looks,
+            "free_at": datetime.now(UTC) + COOL_DOWN,
+        },
+    )
+    Domain.objects.filter(pk=domain.pk).delete()
+
+
+def fresh(tenant: Tenant) -> Tenant:
+    """The institution as it stands now, with its hosts."""
+    with platform():
+        return Tenant.objects.prefetch_related("domains").get(pk=tenant.pk)
+
+
+def _demand_live(tenant: Tenant) -> None:
+    if State(tenant.state) not in LIVE:
+        raise Conflict(f"An institution that is {tenant.state} keeps its addresses.", code="bad_transition")
+
+
+def _refusal(domain: Domain, constraint: str) -> Conflict:
+    if domain.slug and constraint == "tenants_domain_looks":
+        held = Domain.objects.filter(slug=domain.slug).exists()
+        if not held:
+            return Conflict(f"{domain.slug!r} looks like another institution's address.", code="slug_alike")
+    if domain.slug:
+        return Conflict(f"The address {domain.slug!r} is taken; choose another slug.", code="slug_taken")
+    return Conflict(f"{domain.domain} is another institution's.", code="domain_taken")
