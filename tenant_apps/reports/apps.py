@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class ReportsConfig(AppConfig):
@@ -7,10 +8,10 @@ class ReportsConfig(AppConfig):
 
     def ready(self) -> None:
         from shared_apps.core.registry import registry
-        from tenant_apps.reports import services
+        from tenant_apps.reports import definitions, services  # noqa: F401 - the services hold the body of a job
         from tenant_apps.reports.permissions import ReportsPermission
 
-        registry.provisioning_step("reports.schedules", services.make_schedules)
+        post_migrate.connect(definitions.sync_after_migrate, sender=self, dispatch_uid="reports.definitions")
         for subject in ReportsPermission:
             registry.grant("principal", subject, " ".join(subject.actions))
         for role in ("teacher", "guardian", "student"):

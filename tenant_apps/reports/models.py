@@ -1,8 +1,12 @@
-"""Reports that people ask for or that come every night, and the files that they became."""
+"""Reports that people ask for or that come by themselves, and the files that they became."""
 
 from datetime import time
+from typing import Any
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Concat
 
@@ -13,41 +17,115 @@ from tenant_apps.eventlog.models import Job
 from tenant_apps.files.models import StoredFile
 
 
-class Report(models.TextChoices):
-    """What can be reported."""
+class Format(models.TextChoices):
+    """What a report may be written as."""
 
-    ENROLMENT = "enrolment", "Enrolment by grade level and section"
+    CSV = "csv"
+    PDF = "pdf"
+
+
+def every_day() -> list[int]:
+    """ISO weekdays: 1 is Monday, 7 is Sunday."""
+    return [1, 2, 3, 4, 5, 6, 7]
+
+
+def every_format() -> list[str]:
+    return list(Format.values)
+
+
+def formats_field(**options: Any) -> ArrayField:
+    return ArrayField(models.CharField(max_length=10, choices=Format.choices), **options)
+
+
+class ReportDefinition(Record):
+    """A report that the platform can make. The rows follow the release (`definitions.sync`); nobody writes them.
+
+    `permissions` are the codes that a person needs, each over what the report shows, beside the one to run reports.
+    """
+
+    code = models.SlugField(max_length=40, unique=True)
+    name = models.CharField(max_length=120)
+    permissions = ArrayField(models.CharField(max_length=100))
+    formats = formats_field()
+
+    class Meta:
+        default_permissions = ()
+        ordering = ("code",)
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class ReportSchedule(Record):
-    """A report that is made every night at `at`, the institution's own time, and told to the holders of `role` whose
-    role reaches the whole institution."""
+    """A report that is made on `weekdays` (ISO: 1 is Monday) at `at`, the institution's own time, as `formats`.
 
-    report = models.CharField(max_length=40, choices=Report.choices)
+    Its subscriptions say who is told. A change holds from the next night that has no run.
+    """
+
+    definition = models.ForeignKey(ReportDefinition, on_delete=models.PROTECT, related_name="+")
+    weekdays = ArrayField(
+        models.PositiveSmallIntegerField(validators=[MinValueValidator(1), MaxValueValidator(7)]), default=every_day
+    )
     at = models.TimeField(default=time(2))
-    role = models.ForeignKey(Role, on_delete=models.PROTECT, related_name="+")
+    formats = formats_field(default=every_format)
     active = models.BooleanField(default=True)
 
     class Meta:
         default_permissions = ()
-        ordering = ("report", "id")
+        ordering = ("definition", "id")
+
+    def clean(self) -> None:
+        demand_distinct("weekdays", self.weekdays)
+        demand_formats(self.formats, self.definition)
+
+
+class ReportSubscription(Record):
+    """Who is told of a schedule's runs: a person, or the holders of a role. Told is only who may see all that a
+    scheduled report shows, at the time of each run."""
+
+    schedule = models.ForeignKey(ReportSchedule, on_delete=models.CASCADE, related_name="subscriptions")
+    role = models.ForeignKey(Role, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
+    )
+
+    class Meta:
+        default_permissions = ()
+        ordering = ("id",)
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(role__isnull=True) ^ models.Q(user__isnull=True),
+                name="reports_reportsubscription_a_role_or_a_person",
+                violation_error_message="Name a role or a person, one of the two.",
+            ),
+            models.UniqueConstraint(
+                fields=("schedule", "role", "user"), nulls_distinct=False, name="reports_reportsubscription_once"
+            ),
+        ]
 
 
 class ReportRun(Record):
-    """One making of a report, about the day `on`. Its state is its job's.
+    """One making of a report, about the day `on`, as `formats`. Its state is its job's.
 
     `local_date` is the institution's date that a schedule's run is for: one run for each, whoever starts it how often.
-    Nobody has requested a scheduled run; it shows the whole institution. A requested one shows what the person may see.
+    Nobody has requested a scheduled run; it shows the whole institution. A requested one shows what the person may see:
+    `campuses` are the ids that it was narrowed to, None is the whole institution. Its files are kept until
+    `expires_at`; the run stays.
     """
 
-    report = models.CharField(max_length=40, choices=Report.choices)
+    definition = models.ForeignKey(ReportDefinition, on_delete=models.PROTECT, related_name="+")
     on = models.DateField(default=local_date)
-    schedule = models.ForeignKey(ReportSchedule, null=True, on_delete=models.CASCADE, editable=False, related_name="+")
+    formats = formats_field(default=every_format)
+    schedule = models.ForeignKey(ReportSchedule, null=True, on_delete=models.PROTECT, editable=False, related_name="+")
     local_date = models.DateField(null=True, editable=False)
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE, editable=False, related_name="+"
     )
+    campuses = ArrayField(models.UUIDField(), null=True, blank=True, editable=False)
     job = models.ForeignKey(Job, null=True, on_delete=models.SET_NULL, editable=False, related_name="+")
+    started_at = models.DateTimeField(null=True, editable=False)
+    finished_at = models.DateTimeField(null=True, editable=False)
+    expires_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         default_permissions = ()
@@ -61,17 +139,18 @@ class ReportRun(Record):
             ),
         ]
 
+    def clean(self) -> None:
+        demand_formats(self.formats, self.definition)
+
 
 class ReportArtifact(Record):
-    """A file that a run has made."""
-
-    class Format(models.TextChoices):
-        CSV = "csv"
-        PDF = "pdf"
+    """A file that a run has made: `size` in bytes and digest stay when the file is no longer kept (`file` is None)."""
 
     run = models.ForeignKey(ReportRun, on_delete=models.CASCADE, related_name="artifacts")
     format = models.CharField(max_length=10, choices=Format.choices)
-    file = models.ForeignKey(StoredFile, on_delete=models.CASCADE, related_name="+")
+    size = models.PositiveBigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    file = models.ForeignKey(StoredFile, null=True, on_delete=models.SET_NULL, related_name="+")
 
     class Meta:
         default_permissions = ()
@@ -105,3 +184,17 @@ class SavedView(Record):
         constraints = [
             models.UniqueConstraint(fields=("owner", "resource", "name"), name="reports_savedview_name_of_a_person")
         ]
+
+
+def demand_distinct(name: str, values: list[Any]) -> None:
+    """Raises ValidationError at `name` for a value that stands twice."""
+    if len(set(values)) != len(values):
+        raise ValidationError({name: ValidationError("Name each of them once.", code="repeated")})
+
+
+def demand_formats(formats: list[str], definition: ReportDefinition) -> None:
+    """Raises ValidationError for a format that stands twice or that the report has not."""
+    demand_distinct("formats", formats)
+    if not set(formats) <= set(definition.formats):
+        known = ", ".join(definition.formats)
+        raise ValidationError({"formats": ValidationError(f"This report comes as {known}.", code="no_such_format")})

@@ -1,89 +1,85 @@
 """Verbs of reports: ask for one, start those that are due, make their files."""
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
 
 from shared_apps.core.api.served import resources
 from shared_apps.core.clock import local_date
-from shared_apps.core.errors import Forbidden, Invalid
-from shared_apps.core.permissions import Action, Principal, Scope
-from shared_apps.core.registry import NewInstitution
+from shared_apps.core.errors import Invalid
+from shared_apps.core.permissions import Action, Principal
 from shared_apps.core.storing import store
-from tenant_apps.academics.permissions import AcademicsPermission
 from tenant_apps.accounts.authentication import principal_for_user
-from tenant_apps.accounts.models import Role, UserRole
+from tenant_apps.accounts.models import User, UserRole
 from tenant_apps.communication.services import notify
 from tenant_apps.eventlog.jobs import Progress, job
 from tenant_apps.eventlog.models import Job
 from tenant_apps.eventlog.services import start_job
 from tenant_apps.files.services import keep
-from tenant_apps.reports import enrolment, nights, writing
-from tenant_apps.reports.models import Report, ReportArtifact, ReportRun, ReportSchedule, SavedView
-from tenant_apps.reports.permissions import ReportsPermission
+from tenant_apps.reports import nights
+from tenant_apps.reports.definitions import REPORTS, Asked
+from tenant_apps.reports.models import (
+    Format,
+    ReportArtifact,
+    ReportDefinition,
+    ReportRun,
+    ReportSchedule,
+    ReportSubscription,
+    SavedView,
+)
+from tenant_apps.reports.reach import campuses_of, sees
 from tenant_apps.school.models import Institution
-from tenant_apps.school.permissions import SchoolPermission
 
 RUN = "reports.run"
-NEEDED = (
-    ReportsPermission.RUN.code("add"),
-    AcademicsPermission.ENROLMENT.code("view"),
-    SchoolPermission.STUDENT.code("view"),
-)
-CONTENT_TYPES = {ReportArtifact.Format.CSV: "text/csv; charset=utf-8", ReportArtifact.Format.PDF: "application/pdf"}
-
-
-def make_schedules(new: NewInstitution) -> None:
-    """A new institution's principals have the enrolment report at two every night, its own time."""
-    if new.kind == "institution":
-        ReportSchedule.objects.create(report=Report.ENROLMENT, role=Role.objects.get(code="principal"))
-
-
-def campuses_of(principal: Principal) -> set[UUID] | None:
-    """The campuses over which the principal may count students; None is all of them. Raises Forbidden for none."""
-    allowed: set[UUID] | None = None
-    for code in NEEDED:
-        reaches = principal.reaches(code)
-        if any(reach.scope is Scope.INSTITUTION for reach in reaches):
-            continue
-        named = {reach.scope_id for reach in reaches if reach.scope is Scope.CAMPUS and reach.scope_id is not None}
-        allowed = named if allowed is None else allowed & named
-    if allowed is not None and not allowed:
-        raise Forbidden("The report is for those who may see a whole campus or the institution.")
-    return allowed
+KEPT = timedelta(days=90)  # files; their run stays
+CONTENT_TYPES = {Format.CSV: "text/csv; charset=utf-8", Format.PDF: "application/pdf"}
 
 
 @transaction.atomic
-def request_run(*, report: str, on: date | None, principal: Principal) -> ReportRun:
-    """A run that a person asks for, about today without a day. Raises Forbidden, and ValidationError for no report."""
-    campuses_of(principal)
-    run = ReportRun(report=report, on=on or local_date(), requested_by_id=principal.user_id)
-    run.full_clean(exclude=("requested_by",))
+def request_run(
+    *, definition: ReportDefinition, principal: Principal, on: date | None = None, formats: list[str] | None = None
+) -> ReportRun:
+    """A run that a person asks for: about today without a day, in all its formats unless named.
+
+    Raises Forbidden, and ValidationError for formats that the report has not.
+    """
+    campuses_of(principal, definition)
+    run = ReportRun(
+        definition=definition,
+        on=on or local_date(),
+        formats=definition.formats if formats is None else formats,
+        requested_by_id=principal.user_id,
+    )
     run.job = start_job(kind=RUN, parameters={"run": str(run.pk)}, requested_by=principal.user_id)
-    run.save(force_insert=True)
+    store(run)
     return run
 
 
 def start_due(*, now: datetime) -> int:
     """Start each schedule's run for its latest local date, unless it has one; how many were started.
 
-    Dates before the schedule was made are none of its. The run and its job are one commit, so a killed worker has
-    started both or neither, and of two workers the second finds the first one's run.
+    Dates before the schedule or the institution was made are none of its. The run and its job are one commit, so a
+    killed worker has started both or neither, and of two workers the second finds the first one's run.
     """
     profile = Institution.objects.first()
     if profile is None:
         return 0
     zone, started = ZoneInfo(profile.time_zone), 0
     for schedule in ReportSchedule.objects.filter(active=True):
-        day = nights.latest_due(now=now, at=schedule.at, zone=zone)
-        if nights.instant(day, schedule.at, zone) < schedule.created_at:
+        day = nights.latest_due(now=now, at=schedule.at, zone=zone, weekdays=schedule.weekdays)
+        # The first schedules of an institution come with its template, which is older than itself.
+        if nights.instant(day, schedule.at, zone) < max(schedule.created_at, profile.created_at):
             continue
         with transaction.atomic():
             run, new = ReportRun.objects.get_or_create(
-                schedule=schedule, local_date=day, defaults={"report": schedule.report, "on": day}
+                schedule=schedule,
+                local_date=day,
+                defaults={"definition_id": schedule.definition_id, "on": day, "formats": schedule.formats},
             )
             if new:
                 run.job = start_job(kind=RUN, parameters={"run": str(run.pk)}, requested_by=None)
@@ -95,30 +91,40 @@ def start_due(*, now: datetime) -> int:
 @job(RUN)
 def make(running: Job, progress: Progress) -> dict[str, Any]:
     """Body of the job: with the rights that the person has now; files and notification in the job's transaction."""
-    run = ReportRun.objects.select_related("schedule").get(pk=running.parameters["run"])
-    campuses = None if run.schedule_id else campuses_of(principal_for_user(run.requested_by_id))
-    progress(10, "Counting")
-    counts = enrolment.count(on=run.on, campuses=campuses)
+    run = ReportRun.objects.select_related("definition").get(pk=running.parameters["run"])
+    definition = run.definition
+    campuses = None
+    if run.requested_by_id is not None:
+        campuses = campuses_of(principal_for_user(run.requested_by_id), definition)
+    progress(10, "Counting and writing")
+    asked = Asked(
+        on=run.on,
+        campuses=campuses,
+        formats=run.formats,
+        name=definition.name,
+        institution=Institution.objects.values_list("name", flat=True).get(),
+    )
+    files = REPORTS[definition.code].write(asked)
     progress.check()
-    progress(50, "Writing")
-    title, name = run.get_report_display(), Institution.objects.values_list("name", flat=True).get()
-    contents = {
-        ReportArtifact.Format.CSV: writing.as_csv(counts),
-        ReportArtifact.Format.PDF: writing.as_pdf(counts, institution=name, title=title, on=run.on),
-    }
-    for form, content in contents.items():
+    progress(80, "Keeping the files")
+    now = timezone.now()
+    for form, content in files.items():
         stored = keep(
-            name=f"{run.report} {run.on.isoformat()}.{form}",
-            content_type=CONTENT_TYPES[form],
+            name=f"{definition.code} {run.on.isoformat()}.{form}",
+            content_type=CONTENT_TYPES[Format(form)],
             purpose="report",
             chunks=[content],
             owner=None,
+            expires_at=now + KEPT,
         )
-        ReportArtifact.objects.create(run=run, format=form, file=stored)
+        ReportArtifact.objects.create(run=run, format=form, size=stored.size, sha256=stored.sha256, file=stored)
+    run.campuses = None if campuses is None else sorted(campuses)
+    run.started_at, run.finished_at, run.expires_at = running.started_at, now, now + KEPT
+    run.save(update_fields=("campuses", "started_at", "finished_at", "expires_at", "updated_at"))
     notify(
         recipients=recipients(run),
         kind="report.ready",
-        title=f"{title}, {run.on.isoformat()}",
+        title=f"{definition.name}, {run.on.isoformat()}",
         data={"run": str(run.pk)},
         key=f"report:{run.pk}",
     )
@@ -126,17 +132,15 @@ def make(running: Job, progress: Progress) -> dict[str, Any]:
 
 
 def recipients(run: ReportRun) -> list[UUID]:
-    """Who is told: the person who asked, else the schedule's people who may see the whole institution's runs."""
-    if run.schedule is None:
+    """Who is told: the person who asked, else the schedule's subscribers who may have its files now."""
+    if run.requested_by_id is not None:
         return [run.requested_by_id]
-    holders = UserRole.objects.filter(role=run.schedule.role, scope=Scope.INSTITUTION, user__is_active=True)
-    people = holders.values_list("user", flat=True).distinct()
-    return [person for person in people if _sees_everything(principal_for_user(person))]
-
-
-def _sees_everything(principal: Principal) -> bool:
-    reaches = principal.reaches(ReportsPermission.RUN.code("view"))
-    return any(reach.scope is Scope.INSTITUTION for reach in reaches)
+    told = ReportSubscription.objects.filter(schedule=run.schedule_id)
+    holders = UserRole.objects.valid(timezone.now()).filter(role__in=told.filter(role__isnull=False).values("role"))
+    people = User.objects.filter(
+        Q(pk__in=told.filter(user__isnull=False).values("user")) | Q(pk__in=holders.values("user")), is_active=True
+    )
+    return [person for person in people.values_list("pk", flat=True) if sees(principal_for_user(person), run)]
 
 
 def save_view(*, view: SavedView, values: dict[str, Any], by: Principal) -> SavedView:

@@ -16,6 +16,7 @@ from tenant_apps.files.models import StoredFile
 from tenant_apps.reports import services
 from tenant_apps.reports.models import ReportArtifact, ReportRun, ReportSchedule
 from tenant_apps.reports.tasks import start_due
+from tenant_apps.school.models import Institution
 from tests.faults.test_import_kills import until, writers_wait_at
 from tests.tasks import bodies, workers
 
@@ -51,6 +52,7 @@ def night(transactional_db: None, greenwood: InstitutionContext) -> Iterator[Non
     """Greenwood, whose schedule has been there for years: its last night is due."""
     with institution(greenwood):
         ReportSchedule.objects.update(created_at=LONG_AGO)
+        Institution.objects.update(created_at=LONG_AGO)
         yield
 
 

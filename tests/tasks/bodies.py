@@ -77,7 +77,7 @@ def start_by_the_instant() -> None:
     """The naive nightly report: a run for each instant at which it is asked for."""
     for schedule in ReportSchedule.objects.all():
         with transaction.atomic():
-            run = ReportRun.objects.create(report=schedule.report)
-            run.requested_by_id = User.objects.get(email__startswith="principal@").pk
+            principal = User.objects.get(email__startswith="principal@")
+            run = ReportRun.objects.create(definition=schedule.definition, requested_by=principal)
             run.job = start_job(kind=RUN, parameters={"run": str(run.pk)}, requested_by=None)
             run.save()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from shared_apps.core.api.including import resource_of
@@ -75,7 +76,7 @@ def _kind(field: models.Field) -> Kind:
             return Kind.INSTANT
         case models.DateField():
             return Kind.DATE
-        case models.JSONField():
+        case models.JSONField() | ArrayField():
             return Kind.JSON
         case _:
             return Kind.TEXT

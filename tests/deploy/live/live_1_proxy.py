@@ -106,7 +106,8 @@ def test_a_roster_goes_in_an_event_comes_out_and_a_report_is_sent_by_nginx(stack
             frames = [json.loads(socket.recv(20))]
             assert frames[0]["type"] != "refused"
         assert client.get("/api/v1/school/students/?count=true").json()["count"] == 30
-        run = client.post("/api/v1/reports/runs/", json={"report": "enrolment"})
+        (report,) = client.get("/api/v1/reports/definitions/?code=enrolment").json()["results"]
+        run = client.post("/api/v1/reports/runs/", json={"definition": report["id"]})
         assert run.status_code == 201, run.text
         where = f"/api/v1/reports/artifacts/?run={run.json()['id']}"
         (csv,) = until(lambda: [one for one in client.get(where).json()["results"] if one["format"] == "csv"])

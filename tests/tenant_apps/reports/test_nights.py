@@ -2,6 +2,7 @@
 
 import threading
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -11,7 +12,7 @@ from shared_apps.core.actors import acting, command
 from shared_apps.core.context import InstitutionContext, institution
 from tenant_apps.eventlog.models import Job
 from tenant_apps.reports import nights, services
-from tenant_apps.reports.models import ReportRun, ReportSchedule
+from tenant_apps.reports.models import ReportRun, ReportSchedule, every_day
 from tenant_apps.school.models import Institution
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -19,10 +20,10 @@ HALF_PAST_TWO, HALF_PAST_ONE = time(2, 30), time(1, 30)
 
 
 @pytest.fixture
-def schedule(inside: InstitutionContext) -> ReportSchedule:
-    """The schedule of provisioning, as if it had been there for years."""
-    ReportSchedule.objects.update(created_at=datetime(2020, 1, 1, tzinfo=UTC), at=HALF_PAST_TWO)
-    return ReportSchedule.objects.get()
+def schedule(of_long_ago: ReportSchedule) -> ReportSchedule:
+    """At half past two."""
+    ReportSchedule.objects.update(at=HALF_PAST_TWO)
+    return of_long_ago
 
 
 def live_in(zone: str) -> None:
@@ -71,8 +72,8 @@ def test_a_wall_clock_as_the_key_would_lose_the_skipped_hour() -> None:
 def test_the_two_sides_of_the_date_line_have_their_own_dates() -> None:
     now = datetime(2026, 6, 10, 13, 0, tzinfo=UTC)
     kiritimati, pago_pago = ZoneInfo("Pacific/Kiritimati"), ZoneInfo("Pacific/Pago_Pago")
-    assert nights.latest_due(now=now, at=time(2), zone=kiritimati) == date(2026, 6, 11)
-    assert nights.latest_due(now=now, at=time(3), zone=pago_pago) == date(2026, 6, 9)
+    assert nights.latest_due(now=now, at=time(2), zone=kiritimati, weekdays=every_day()) == date(2026, 6, 11)
+    assert nights.latest_due(now=now, at=time(3), zone=pago_pago, weekdays=every_day()) == date(2026, 6, 9)
 
 
 def test_an_outage_of_thirty_days_is_made_up_for_by_one_run(schedule: ReportSchedule) -> None:
@@ -82,13 +83,24 @@ def test_an_outage_of_thirty_days_is_made_up_for_by_one_run(schedule: ReportSche
     assert dates() == [date(2026, 5, 1), date(2026, 5, 31)]
 
 
-def test_a_new_schedule_owes_nothing_for_the_night_before_it(inside: InstitutionContext) -> None:
-    schedule = ReportSchedule.objects.get()
+@pytest.mark.parametrize("new", [ReportSchedule, Institution])
+def test_what_is_new_owes_nothing_for_the_night_before_it(schedule: ReportSchedule, new: Any) -> None:
+    """The first schedules of an institution are as old as the template that it is made from."""
     live_in("UTC")
-    ReportSchedule.objects.update(created_at=datetime(2026, 5, 1, 12, tzinfo=UTC))
-    assert schedule.at == time(2)
+    ReportSchedule.objects.update(at=time(2))
+    new.objects.update(created_at=datetime(2026, 5, 1, 12, tzinfo=UTC))
     assert services.start_due(now=datetime(2026, 5, 1, 13, tzinfo=UTC)) == 0
     assert services.start_due(now=datetime(2026, 5, 2, 2, tzinfo=UTC)) == 1
+
+
+def test_a_schedule_of_weekdays_runs_on_those_by_the_institutions_calendar(schedule: ReportSchedule) -> None:
+    """In New York it is still Sunday when Monday begins in Greenwich."""
+    live_in("America/New_York")
+    ReportSchedule.objects.update(at=time(21), weekdays=[7, 3])
+    for now in quarters(datetime(2026, 5, 4, 0, 45, tzinfo=UTC), 24 * 8):
+        services.start_due(now=now)
+    assert dates() == [date(2026, 4, 29), date(2026, 5, 3), date(2026, 5, 6), date(2026, 5, 10)]
+    assert {day.isoweekday() for day in dates()} == {3, 7}
 
 
 def test_an_inactive_schedule_starts_nothing(schedule: ReportSchedule) -> None:
