@@ -67,7 +67,7 @@ def provision(options: argparse.Namespace) -> tuple[Figures, list[Any]]:
             connections.close_all()
 
     def make_as_stock(number: int) -> None:
-        name = f"stock_{number}"
+        name = f"t_stock_{number}"
         context = InstitutionContext(id=uuid7(), schema_name=name, slug=name, name=name)
         with platform(), owner_connection():
             template.make_empty_schema(name)

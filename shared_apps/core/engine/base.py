@@ -19,14 +19,15 @@ from django_tenants.postgresql_backend.base import DatabaseWrapper as StockWrapp
 from psycopg.pq import ExecStatus, TransactionStatus
 
 from shared_apps.core.actors import Actor, actor
-from shared_apps.core.context import InstitutionContext, NoTenant, WrongContext, current
+from shared_apps.core.context import PLATFORM, InstitutionContext, NoTenant, WrongContext, current
 from shared_apps.core.search import SIMILAR_ENOUGH
 
 # What begins a statement that may change rows; one in a WITH is found by its verb further on.
 WRITES = re.compile(
     r"\s*(?:INSERT|UPDATE|DELETE|MERGE|COPY|TRUNCATE|WITH\b.*\b(?:INSERT|UPDATE|DELETE|MERGE))\b", re.I | re.S
 )
-PLAIN_NAME = re.compile(r"\A[a-z][a-z0-9_]{0,54}\Z")
+# What an institution's schema, or the template of one, is called: never public or one of the server's own.
+INSTITUTIONS_NAME = re.compile(r"\A(?:t|template)_[a-z0-9_]{1,40}\Z")
 
 
 class DatabaseOperations(StockOperations):
@@ -50,6 +51,7 @@ class DatabaseWrapper(StockWrapper):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._connecting = False
         self._told: Actor | None = None
+        self._opened_in = ""
         self._citus = False
         super().__init__(*args, **kwargs)
         self.execute_wrappers.append(self._write_in_transaction)
@@ -123,13 +125,14 @@ class DatabaseWrapper(StockWrapper):
         if self._connecting:
             return
         schema = self.schema_name
-        if not PLAIN_NAME.match(schema):
-            raise WrongContext(f"{schema!r} is not a schema name of this platform.")
+        inside = isinstance(current(), InstitutionContext)
+        if not (INSTITUTIONS_NAME.match(schema) if inside else schema == PLATFORM.schema_name):
+            raise WrongContext(f"{schema!r} is not the name of an institution's schema.")
         info = self.connection.info
         status = info.transaction_status
         if status == TransactionStatus.INERROR:  # only a rollback can follow, let it through
             return
-        inside = isinstance(current(), InstitutionContext)
+        self._opened_in = schema
         # Temporary tables last: else one of a session's own would stand before ours, also for functions that keep
         # this path and run with the owner's rights.
         path = f"{schema}, public, pg_temp" if inside else f"{schema}, pg_temp"
@@ -144,6 +147,14 @@ class DatabaseWrapper(StockWrapper):
             self._told = who
         if statements:
             self._send(statements, begin=status == TransactionStatus.IDLE and not self.connection.autocommit)
+
+    def _stand_here(self) -> None:
+        """A cursor may be used elsewhere than it was opened: what it runs reads where the code stands now."""
+        if self._connecting or self.connection is None:
+            return
+        reported = self.connection.info.parameter_status("search_path") is not None
+        if reported or self._opened_in != self.schema_name:
+            self._handle_search_path()
 
     def session_variables(self, values: Mapping[str, str]) -> list[str]:
         """Statements that set variables for the rest of the transaction, on Citus' workers too (SCALE 6).
@@ -165,6 +176,7 @@ class DatabaseWrapper(StockWrapper):
 
     def _write_in_transaction(self, execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
         """A statement that writes outside of any transaction gets one of its own, in which it is told who acts."""
+        self._stand_here()
         if self.in_atomic_block or not WRITES.match(str(sql)) or not isinstance(current(), InstitutionContext):
             return execute(sql, params, many, context)
         with transaction.atomic(using=self.alias):
