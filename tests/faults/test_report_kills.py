@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
 
 import pytest
@@ -19,8 +18,8 @@ from tenant_apps.reports.tasks import start_due
 from tenant_apps.school.models import Institution
 from tests.faults.test_import_kills import until, writers_wait_at
 from tests.tasks import bodies, workers
+from tests.tenant_apps.reports.conftest import LONG_AGO
 
-LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 RUNS = Job.objects.filter(kind=services.RUN)
 
 

@@ -97,7 +97,7 @@ def test_a_schedule_of_weekdays_runs_on_those_by_the_institutions_calendar(sched
     """In New York it is still Sunday when Monday begins in Greenwich."""
     live_in("America/New_York")
     ReportSchedule.objects.update(at=time(21), weekdays=[7, 3])
-    for now in quarters(datetime(2026, 5, 4, 0, 45, tzinfo=UTC), 24 * 8):
+    for now in quarters(datetime(2026, 5, 4, 0, 45, tzinfo=UTC), 24 * 8)[::8]:
         services.start_due(now=now)
     assert dates() == [date(2026, 4, 29), date(2026, 5, 3), date(2026, 5, 6), date(2026, 5, 10)]
     assert {day.isoweekday() for day in dates()} == {3, 7}
