@@ -29,4 +29,10 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(hour=3, minute=20),
         "options": {"expires": 3600},
     },
+    # After the grace period an hour does not matter; a deletion that was killed goes on with the next one.
+    "platform.deletions": {
+        "task": "platform.deletions",
+        "schedule": crontab(minute=40),
+        "options": {"expires": 3000},
+    },
 }

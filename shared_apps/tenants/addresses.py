@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
-from shared_apps.core.context import Kind, State, platform
+from shared_apps.core.context import Kind, platform
 from shared_apps.core.errors import Conflict
 from shared_apps.core.problems import constraint_name
-from shared_apps.tenants.lifecycle import LIVE, locked_tenant, record, tell
+from shared_apps.tenants.lifecycle import demand_live, locked_tenant, record, tell
 from shared_apps.tenants.models import Domain, ReleasedHost, Tenant
 from shared_apps.tenants.slugs import check_slug, host_of, looks
 
@@ -24,7 +24,7 @@ def change_slug(*, tenant: Tenant, slug: str) -> Tenant:
     slug = check_slug(slug)
     with platform(), transaction.atomic():
         locked = locked_tenant(tenant)
-        _demand_live(locked)
+        demand_live(locked)
         old = Domain.objects.select_for_update().exclude(slug="").get(tenant=locked)
         if old.slug != slug:
             release(old)
@@ -78,11 +78,6 @@ def fresh(tenant: Tenant) -> Tenant:
     """The institution as it stands now, with its hosts."""
     with platform():
         return Tenant.objects.prefetch_related("domains").get(pk=tenant.pk)
-
-
-def _demand_live(tenant: Tenant) -> None:
-    if State(tenant.state) not in LIVE:
-        raise Conflict(f"An institution that is {tenant.state} keeps its addresses.", code="bad_transition")
 
 
 def _refusal(domain: Domain, constraint: str) -> Conflict:

@@ -63,6 +63,12 @@ def locked_tenant(tenant: Tenant) -> Tenant:
     return locked
 
 
+def demand_live(tenant: Tenant) -> None:
+    """Raises Conflict for an institution that is being made or deleted, or is deleted."""
+    if State(tenant.state) not in LIVE:
+        raise Conflict(f"This cannot be done to an institution that is {tenant.state}.", code="bad_transition")
+
+
 def move(locked: Tenant, to: State, *, verb: str, reason: str = "") -> None:
     """Write the state and its history; every process is told after the commit."""
     was = locked.state

@@ -1,5 +1,6 @@
 """Verbs over institutions: create, find; the platform's own migration."""
 
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from shared_apps.tenants.addresses import fresh, hold_slug
 from shared_apps.tenants.lifecycle import move
 from shared_apps.tenants.models import WITHOUT_SCHEMA, SchemaTemplate, Tenant
 from shared_apps.tenants.slugs import check_slug
+
+UUID_FORM = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 def create_institution(*, new: NewInstitution, finish: Callable[[Tenant], None] | None = None) -> Tenant:
@@ -138,10 +141,12 @@ def migrate_platform() -> None:
 
 
 def find_tenant(slug: str) -> Tenant:
-    """The institution with this slug or host. Raises NotFound."""
+    """The institution with this slug, host or id (a deleted one has nothing else). Raises NotFound."""
     tenants = Tenant.objects.prefetch_related("domains")
     key = slug.strip().lower()
     tenant = tenants.filter(domains__slug=key).first() or tenants.filter(domains__domain=key).first()
+    if tenant is None and re.fullmatch(UUID_FORM, key):
+        tenant = tenants.filter(pk=key).first()
     if tenant is None:
         raise NotFound(f"There is no institution {slug!r}; `manage.py tenant list` shows them.", code="no_institution")
     return tenant

@@ -6,37 +6,37 @@ drops.
 """
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.migrations.loader import MigrationLoader
 
-from shared_apps.core import bus
 from shared_apps.core.actors import acting, platform_work
 from shared_apps.core.context import InstitutionContext, institution, platform
 from shared_apps.core.engine.base import owner_connection
 from shared_apps.core.errors import Conflict, Invalid
 from shared_apps.core.registry import registry
 from shared_apps.tenants import dumps, template
+from shared_apps.tenants.addresses import fresh
 from shared_apps.tenants.backups import archive
 from shared_apps.tenants.backups.making import migrations_of, rows_of
 from shared_apps.tenants.fingerprint import fingerprints
-from shared_apps.tenants.models import KeptSchema, SchemaTemplate, Tenant, new_schema_name
+from shared_apps.tenants.lifecycle import demand_live, record, tell
+from shared_apps.tenants.models import KeptSchema, SchemaTemplate, Tenant, Transition, new_schema_name
+from shared_apps.tenants.schemas import alone, drop_schema
 
-LOCK_SPACE = 7206  # of advisory locks: one restore at a time for one institution
 KEEP_DAYS = 14
-TABLES_AT_ONCE = 50  # a DROP takes a lock for every table, index and sequence; the server has room for thousands
 
 
-def restore(*, tenant: Tenant, source: Path) -> Tenant:
+def restore(*, tenant: Tenant, source: Path, work: UUID | None = None) -> Tenant:
     """Make the institution what it was when `source` was written.
 
     Raises Invalid for a backup that is damaged, of another institution, or of a newer release: nothing was touched.
-    Everybody has to sign in again, and what was waiting to be sent at that time is not sent again.
+    Everybody has to sign in again, and what was waiting to be sent at that time is not sent again. What a job does is
+    named by `work`: begun again after it was done, it does nothing.
     """
     with archive.opened(source) as backup:
         manifest = backup.manifest
@@ -48,22 +48,26 @@ def restore(*, tenant: Tenant, source: Path) -> Tenant:
                 f"The backup was made by a newer release, which knows {sorted(newer)[0]}; upgrade first.",
                 code="newer_backup",
             )
-        with platform(), owner_connection(), _alone(tenant):
-            fresh = KeptSchema.objects.create(tenant=tenant, schema_name=new_schema_name(), reason="restoring")
-            _fill(fresh.schema_name, backup)
-            _bring_up(tenant, fresh.schema_name)
+        with platform(), owner_connection(), alone(tenant):
+            if _done(tenant, work):
+                return fresh(tenant)
+            made = KeptSchema.objects.create(tenant=tenant, schema_name=new_schema_name(), reason="restoring")
+            _fill(made.schema_name, backup)
+            _bring_up(tenant, made.schema_name)
             _copy_files(backup.files, Path(settings.MEDIA_ROOT) / str(tenant.pk))
-            return _flip(tenant, fresh, reason="restored")
+            return _flip(tenant, made, reason="restored", what=f"{source.name} of {manifest.made_at}", work=work)
 
 
-def undo_restore(*, tenant: Tenant) -> Tenant:
+def undo_restore(*, tenant: Tenant, work: UUID | None = None) -> Tenant:
     """Go back to the schema that the last restore put aside. Raises Conflict when none is kept."""
-    with platform(), owner_connection(), _alone(tenant):
+    with platform(), owner_connection(), alone(tenant):
+        if _done(tenant, work):
+            return fresh(tenant)
         kept = KeptSchema.objects.filter(tenant=tenant).exclude(reason="restoring").order_by("-kept_at").first()
         if kept is None:
             raise Conflict("No schema is kept of this institution; there is nothing to undo.", code="nothing_kept")
         _settle(tenant.context_in(kept.schema_name), undone=True)
-        return _flip(tenant, kept, reason="undone")
+        return _flip(tenant, kept, reason="undone", what="", work=work)
 
 
 def drop_leftovers(*, older_than: timedelta = timedelta(days=KEEP_DAYS)) -> list[str]:
@@ -73,10 +77,10 @@ def drop_leftovers(*, older_than: timedelta = timedelta(days=KEEP_DAYS)) -> list
         for kept in KeptSchema.objects.select_related("tenant"):
             aged = kept.kept_at < datetime.now(UTC) - older_than
             if aged or kept.reason == "restoring":
-                with _alone(kept.tenant):
+                with alone(kept.tenant):
                     if not KeptSchema.objects.filter(pk=kept.pk, schema_name=kept.schema_name).exists():
                         continue  # a restore that was running has made it the institution's
-                    _drop(kept.schema_name)
+                    drop_schema(kept.schema_name)
                     kept.delete()
                     dropped.append(kept.schema_name)
     return dropped
@@ -109,7 +113,13 @@ def _settle(context: InstitutionContext, *, undone: bool) -> None:
                 step()
 
 
-def _flip(tenant: Tenant, to: KeptSchema, *, reason: str) -> Tenant:
+def _done(tenant: Tenant, work: UUID | None) -> bool:
+    """Whether the work has been done already, under the institution's lock. Raises Conflict where it cannot be."""
+    demand_live(Tenant.objects.get(pk=tenant.pk))
+    return work is not None and Transition.objects.filter(work=work).exists()
+
+
+def _flip(tenant: Tenant, to: KeptSchema, *, reason: str, what: str, work: UUID | None) -> Tenant:
     """The institution's schema and the kept one change places: one transaction over two rows."""
     with transaction.atomic():
         locked = Tenant.objects.select_for_update().get(pk=tenant.pk)
@@ -119,8 +129,9 @@ def _flip(tenant: Tenant, to: KeptSchema, *, reason: str) -> Tenant:
         to.save(update_fields=["schema_name", "reason", "kept_at", "updated_at"])
         locked.template_rows = SchemaTemplate.objects.get().rows if reason == "restored" else ""
         locked.save(update_fields=["schema_name", "template_rows", "updated_at"])
-        transaction.on_commit(lambda: bus.tell("tenants", str(tenant.pk)))
-    return Tenant.objects.prefetch_related("domains").get(pk=tenant.pk)
+        record(locked, "restore" if reason == "restored" else "undo_restore", reason=what, work=work)
+        tell(locked)
+    return fresh(tenant)
 
 
 def _copy_files(source: Path, target: Path) -> None:
@@ -130,27 +141,3 @@ def _copy_files(source: Path, target: Path) -> None:
         if path.is_file() and not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, place)
-
-
-def _drop(schema: str) -> None:
-    """Tables in batches, then what is left. Nothing is reached through the schema any more."""
-    quote = connection.ops.quote_name
-    with connection.cursor() as cursor:
-        while True:
-            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s LIMIT %s", [schema, TABLES_AT_ONCE])
-            names = [name for (name,) in cursor.fetchall()]
-            if not names:
-                break
-            cursor.execute(f"DROP TABLE {', '.join(f'{quote(schema)}.{quote(name)}' for name in names)} CASCADE")
-        cursor.execute(f"DROP SCHEMA IF EXISTS {quote(schema)} CASCADE")
-
-
-@contextmanager
-def _alone(tenant: Tenant) -> Iterator[None]:
-    """One restore, undo or drop at a time for one institution."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, %s))", [str(tenant.pk), LOCK_SPACE])
-        try:
-            yield
-        finally:
-            cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, %s))", [str(tenant.pk), LOCK_SPACE])

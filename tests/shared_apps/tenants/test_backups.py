@@ -15,7 +15,6 @@ from django.db import connection, transaction
 from django.test import override_settings
 from psycopg import sql
 
-from shared_apps.core.actors import acting, command
 from shared_apps.core.context import InstitutionContext, institution, platform
 from shared_apps.core.errors import Conflict, Invalid
 from shared_apps.tenants import migrating
@@ -31,12 +30,6 @@ from tests import cast as casting
 from tests.api import as_person
 
 LATER = {"school": "tests.shared_apps.tenants.later_release"}
-
-
-@pytest.fixture
-def places(transactional_db: None, tmp_path: Path) -> Iterator[Path]:
-    with override_settings(BACKUP_DIR=tmp_path / "backups", MEDIA_ROOT=tmp_path / "media"), acting(command("test")):
-        yield tmp_path
 
 
 def tenant_of(context: InstitutionContext) -> Tenant:

@@ -1,17 +1,21 @@
 from pathlib import Path
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from shared_apps.core.context import Kind, State
-from shared_apps.core.errors import Problem
+from shared_apps.core.actors import Actor, ActorKind, acting
+from shared_apps.core.context import Kind, State, institution
+from shared_apps.core.errors import NotFound, Problem
 from shared_apps.core.problems import as_problem
 from shared_apps.core.registry import NewInstitution
 from shared_apps.tenants.addresses import change_slug
 from shared_apps.tenants.backups import back_up, drop_leftovers, restore, undo_restore
+from shared_apps.tenants.checking import findings
+from shared_apps.tenants.deleting import cancel_deletion, complete_due, confirm_deletion, request_deletion
 from shared_apps.tenants.lifecycle import change_state
-from shared_apps.tenants.migrating import migrate_institutions, unlike_the_template
+from shared_apps.tenants.migrating import migrate_institutions
 from shared_apps.tenants.models import Tenant
 from shared_apps.tenants.services import create_institution, find_tenant
 
@@ -42,6 +46,15 @@ class Command(BaseCommand):
         rename = verbs.add_parser("rename", help="Give an institution another slug; the old host answers no more.")
         rename.add_argument("--to", required=True, help="The new slug.")
         history = verbs.add_parser("history", help="What was done to an institution, by whom and why.")
+        delete = verbs.add_parser(
+            "delete", help="Ask for an archived institution's deletion; another operator confirms."
+        )
+        delete.add_argument("--reason", required=True, help="Kept in its history.")
+        confirm = verbs.add_parser("confirm-deletion", help="Confirm what another operator asked for; 30 days begin.")
+        cancel = verbs.add_parser("cancel-deletion", help="Take the wish back; the institution stays archived.")
+        for personal in (delete, confirm, cancel):
+            personal.add_argument("--operator", required=True, help="E-mail of the operator who says so.")
+        verbs.add_parser("finish-deletions", help="Carry out the deletions whose grace period is over.")
         migrate = verbs.add_parser("migrate", help="Bring every institution's tables up to this release.")
         migrate.add_argument("--parallel", type=int, default=2, help="Institutions at a time (2).")
         migrate.add_argument("--canaries", type=int, default=1, help="Go first and alone; a failure there stops (1).")
@@ -52,7 +65,21 @@ class Command(BaseCommand):
         restore.add_argument("--file", type=Path, help="The newest backup, unless another file is named.")
         undo = verbs.add_parser("undo-restore", help="Go back to what a restore put aside.")
         verbs.add_parser("prune", help="Drop what killed restores left, and schemas put aside for two weeks.")
-        for named in (show, suspend, resume, archive, rename, history, backup, backups, restore, undo):
+        for named in (
+            show,
+            suspend,
+            resume,
+            archive,
+            rename,
+            history,
+            delete,
+            confirm,
+            cancel,
+            backup,
+            backups,
+            restore,
+            undo,
+        ):
             named.add_argument("slug", help="Slug or host.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -117,12 +144,31 @@ class Command(BaseCommand):
         self.stdout.write(f"{len(outcome.migrated)} institutions were behind.")
 
     def _check(self, options: dict[str, Any]) -> None:
-        unlike = unlike_the_template()
-        for tenant in unlike:
-            self.stdout.write(f"{tenant.context.slug}: schema {tenant.schema_name} differs from the template")
-        if unlike:
-            raise CommandError(f"{len(unlike)} institutions differ; run `manage.py tenant migrate`, then check again.")
+        found = findings()
+        for finding in found:
+            self.stdout.write(f"{finding.where}: {finding.what}; {finding.mend}")
+        if found:
+            raise CommandError(f"{len(found)} findings; do what they say, then check again.")
         self.stdout.write("Every institution's schema equals the template.")
+
+    def _delete(self, options: dict[str, Any]) -> None:
+        with acting(_operator(options["operator"])):
+            request_deletion(tenant=find_tenant(options["slug"]), reason=options["reason"])
+        self.stdout.write(f"Asked for; another operator confirms by `tenant confirm-deletion {options['slug']}`.")
+
+    def _confirm_deletion(self, options: dict[str, Any]) -> None:
+        with acting(_operator(options["operator"])):
+            asked = confirm_deletion(tenant=find_tenant(options["slug"]))
+        self.stdout.write(f"Confirmed; it will be deleted after {asked.due_at:%Y-%m-%d %H:%M} UTC.")
+
+    def _cancel_deletion(self, options: dict[str, Any]) -> None:
+        with acting(_operator(options["operator"])):
+            cancel_deletion(tenant=find_tenant(options["slug"]))
+        self.stdout.write("Cancelled; it stays archived.")
+
+    def _finish_deletions(self, options: dict[str, Any]) -> None:
+        for tenant in complete_due():
+            self.stdout.write(f"{tenant.name} ({tenant.pk}) is deleted.")
 
     def _suspend(self, options: dict[str, Any]) -> None:
         to = State.READ_ONLY if options["read_only"] else State.SUSPENDED
@@ -171,3 +217,13 @@ class Command(BaseCommand):
     def _prune(self, options: dict[str, Any]) -> None:
         for name in drop_leftovers():
             self.stdout.write(f"{name}: dropped")
+
+
+def _operator(email: str) -> Actor:
+    """Who says so at the keyboard. Raises NotFound for somebody who is no operator."""
+    operators = Tenant.objects.prefetch_related("domains").get(kind=Kind.OPERATOR)
+    with institution(operators.context):
+        user = get_user_model().objects.filter(email=email.strip().lower(), is_active=True).first()
+    if user is None:
+        raise NotFound(f"{email} is no operator.", code="no_operator")
+    return Actor(ActorKind.PERSON, email.strip().lower(), user_id=user.pk)

@@ -1,0 +1,71 @@
+"""Whether all is as it should be, and what to run where it is not."""
+
+from dataclasses import dataclass
+
+from django.db import connection
+
+from shared_apps.core.context import State, platform
+from shared_apps.tenants.migrating import unlike_the_template
+from shared_apps.tenants.models import KeptSchema, SchemaTemplate, Tenant
+from shared_apps.tenants.schemas import at_work, in_the_making
+
+SCHEMAS = r"SELECT nspname FROM pg_namespace WHERE nspname ~ '^(t|template)_[a-z0-9]+$' ORDER BY nspname"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is not as it should be. `where` is a slug or a schema; `mend` says what to do."""
+
+    where: str
+    what: str
+    mend: str
+
+
+def findings() -> list[Finding]:
+    """What killed commands left and what was changed by hand; empty when all is well. Work under way is no finding."""
+    with platform():
+        unlike = [
+            Finding(tenant.slug, f"schema {tenant.schema_name} differs from the template", "manage.py tenant migrate")
+            for tenant in unlike_the_template()
+        ]
+        return [*unlike, *_half_made(), *_half_deleted(), *_half_restored(), *_unknown_schemas()]
+
+
+def _half_made() -> list[Finding]:
+    left = Tenant.objects.filter(state=State.PROVISIONING).prefetch_related("domains")
+    return [
+        Finding(tenant.slug, "its making has ended half way", f"manage.py tenant create {tenant.slug} '{tenant.name}'")
+        for tenant in left
+        if not in_the_making(tenant.schema_name)
+    ]
+
+
+def _half_deleted() -> list[Finding]:
+    left = Tenant.objects.filter(state=State.DELETING).prefetch_related("domains")
+    return [
+        Finding(tenant.slug, "its deletion has ended half way", "manage.py tenant finish-deletions")
+        for tenant in left
+        if not at_work(tenant.pk)
+    ]
+
+
+def _half_restored() -> list[Finding]:
+    return [
+        Finding(kept.schema_name, "a restore has ended half way and left this schema", "manage.py tenant prune")
+        for kept in KeptSchema.objects.filter(reason="restoring")
+        if not at_work(kept.tenant_id)
+    ]
+
+
+def _unknown_schemas() -> list[Finding]:
+    known = {
+        name for model in (Tenant, KeptSchema, SchemaTemplate) for (name,) in model.objects.values_list("schema_name")
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(SCHEMAS)
+        found = [name for (name,) in cursor.fetchall()]
+    return [
+        Finding(name, "a schema that belongs to no institution", "look into it, and drop it by hand")
+        for name in found
+        if name not in known
+    ]

@@ -1,0 +1,58 @@
+"""What is done to a schema as a whole, by one process at a time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from shared_apps.tenants.models import Tenant
+
+LOCK_SPACE = 7206  # of advisory locks: one restore, undo, deletion or drop at a time for one institution
+TABLES_AT_ONCE = 50  # a DROP takes a lock for every table, index and sequence; the server has room for thousands
+
+
+def drop_schema(schema: str) -> None:
+    """Tables in batches, then what is left; a schema that is gone already is no trouble. Nothing is reached through it
+    any more. Runs on the owner's connection, outside of a transaction."""
+    quote = connection.ops.quote_name
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s LIMIT %s", [schema, TABLES_AT_ONCE])
+            names = [name for (name,) in cursor.fetchall()]
+            if not names:
+                break
+            with transaction.atomic():
+                cursor.execute(f"DROP TABLE {', '.join(f'{quote(schema)}.{quote(name)}' for name in names)} CASCADE")
+        with transaction.atomic():
+            cursor.execute(f"DROP SCHEMA IF EXISTS {quote(schema)} CASCADE")
+
+
+@contextmanager
+def alone(tenant: Tenant) -> Iterator[None]:
+    """One restore, undo, deletion or drop at a time for one institution; a second one waits."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, %s))", [str(tenant.pk), LOCK_SPACE])
+        try:
+            yield
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, %s))", [str(tenant.pk), LOCK_SPACE])
+
+
+def at_work(tenant_id: UUID) -> bool:
+    """Whether some process holds `alone` of this institution now."""
+    return _held(str(tenant_id), LOCK_SPACE)
+
+
+def in_the_making(schema: str) -> bool:
+    """Whether some process makes this institution now."""
+    return _held(schema, 7202)
+
+
+def _held(key: str, space: int) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, %s))", [key, space])
+        if not cursor.fetchone()[0]:
+            return True
+        cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, %s))", [key, space])
+        return False
