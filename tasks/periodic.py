@@ -8,6 +8,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from shared_apps.core.context import State, institution
+from shared_apps.tenants.deleting import complete_due
 from shared_apps.tenants.models import Tenant
 from tasks import relay
 from tasks.app import app
@@ -53,6 +54,12 @@ def purge_institution() -> None:
 def start_due_reports() -> None:
     """Let every live institution start the reports whose local time has come."""
     to_each_institution(start_due)
+
+
+@app.task(name="platform.deletions", platform=True)
+def complete_due_deletions() -> None:
+    """Carry out the deletions of institutions whose grace period is over."""
+    complete_due()
 
 
 def to_each_institution(task: Task, *args: Any) -> int:
