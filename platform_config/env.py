@@ -113,6 +113,14 @@ def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default or " ").split(",") if word.strip()]
 
 
+def folder(name: str) -> Path | None:
+    """A folder that stands; None when it is not set."""
+    raw = text(name, " ").strip()
+    if raw and not Path(raw).is_dir():
+        raise SettingsError(f"{name} is {raw!r}, where there is no folder.")
+    return Path(raw) if raw else None
+
+
 def rate(name: str, default: str) -> tuple[int, int]:
     """A limit as "1000/hour" -> (requests, seconds)."""
     raw = text(name, default)

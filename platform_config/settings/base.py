@@ -147,6 +147,8 @@ FILE_UPLOAD_PERMISSIONS = 0o600
 AUDIT_ANCHORS = Path(env.text("AUDIT_ANCHORS", str(DATA_DIR / "anchors"))).resolve()
 AUDIT_RETENTION_YEARS = env.integer("AUDIT_RETENTION_YEARS", 10, least=1)
 FILES_SENT_BY_PROXY = env.flag("FILES_SENT_BY_PROXY", False)
+# A folder of fonts for scripts that typst brings none for (Chinese, Japanese, Korean, Thai).
+REPORT_FONTS = env.folder("REPORT_FONTS")
 TABLE_UPLOAD_MAX_BYTES = env.integer("TABLE_UPLOAD_MAX_BYTES", 32 * 1024 * 1024, least=1024)
 
 # API

@@ -14,6 +14,7 @@ from tenant_apps.academics.permissions import AcademicsPermission
 from tenant_apps.accounts.models import Role
 from tenant_apps.reports import enrolment, writing
 from tenant_apps.reports.models import Format, ReportDefinition, ReportSchedule, ReportSubscription
+from tenant_apps.school.models import Campus
 from tenant_apps.school.permissions import SchoolPermission
 
 Files = dict[str, bytes]
@@ -51,7 +52,12 @@ def _enrolment(asked: Asked) -> Files:
     if Format.CSV in asked.formats:
         files[str(Format.CSV)] = writing.as_csv(counts)
     if Format.PDF in asked.formats:
-        files[str(Format.PDF)] = writing.as_pdf(counts, institution=asked.institution, title=asked.name, on=asked.on)
+        names = None
+        if asked.campuses is not None:
+            names = list(Campus.objects.filter(pk__in=asked.campuses).order_by("name").values_list("name", flat=True))
+        files[str(Format.PDF)] = writing.as_pdf(
+            counts, institution=asked.institution, title=asked.name, on=asked.on, campuses=names
+        )
     return files
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from itertools import groupby
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import structlog
 import typst
+from django.conf import settings
 
 from shared_apps.core.tables.formats import BOM, guarded
 from tenant_apps.reports.enrolment import Enrolments
@@ -24,6 +26,8 @@ WORDS = {
     "section": "Section",
     "capacity": "Places in the room",
     "students_of_campus": "Different students",
+    "no_grade": "No grade level",
+    "nobody": "Nobody is enrolled on this day.",
 }
 log = structlog.get_logger(__name__)
 
@@ -39,15 +43,23 @@ def as_csv(counts: Enrolments) -> bytes:
     return BOM + out.getvalue().encode()
 
 
-def as_pdf(counts: Enrolments, *, institution: str, title: str, on: date) -> bytes:
-    """A4, tagged; the same counts give the same bytes.
+def as_pdf(
+    counts: Enrolments, *, institution: str, title: str, on: date, campuses: Sequence[str] | None = None
+) -> bytes:
+    """A4, tagged; the same counts give the same bytes. `campuses` names those that it was narrowed to.
 
-    It claims PDF/UA-1, unless a name has a sign that the built-in fonts lack: then the claim would be untrue, and the
-    sign shows as an empty box. The fonts of the machine are not used: two machines would make two files.
+    It claims PDF/UA-1, unless a name has a sign that the fonts lack: then the claim would be untrue, and the sign shows
+    as an empty box. Fonts are typst's own and those of REPORT_FONTS, never what a machine happens to have: two machines
+    would make two files.
     """
-    inputs = {"data": json.dumps(_data(counts, institution=institution, title=title, on=on))}
-    stamp = int(datetime.combine(on, time(), tzinfo=UTC).timestamp())
-    fixed: dict[str, Any] = {"sys_inputs": inputs, "ignore_system_fonts": True, "timestamp": stamp, "format": "pdf"}
+    data = _data(counts, institution=institution, title=title, on=on, campuses=campuses)
+    fixed: dict[str, Any] = {
+        "sys_inputs": {"data": json.dumps(data)},
+        "font_paths": [str(settings.REPORT_FONTS)] if settings.REPORT_FONTS else [],
+        "ignore_system_fonts": True,
+        "timestamp": int(datetime.combine(on, time(), tzinfo=UTC).timestamp()),
+        "format": "pdf",
+    }
     try:
         return typst.compile(str(TEMPLATE), pdf_standards=["ua-1"], **fixed)
     except typst.TypstError as error:
@@ -57,14 +69,16 @@ def as_pdf(counts: Enrolments, *, institution: str, title: str, on: date) -> byt
         return typst.compile(str(TEMPLATE), **fixed)
 
 
-def _data(counts: Enrolments, *, institution: str, title: str, on: date) -> dict[str, Any]:
+def _data(
+    counts: Enrolments, *, institution: str, title: str, on: date, campuses: Sequence[str] | None
+) -> dict[str, Any]:
     """What the template shows."""
-    campuses = [
+    tables = [
         {
             "name": campus,
             "students": counts.campuses[campus],
             "sections": [
-                {"title": row.section, "grade": row.grade, "students": row.students, "capacity": row.capacity}
+                {"title": row.section, "grade": row.grade or "–", "students": row.students, "capacity": row.capacity}
                 for row in rows
             ],
         }
@@ -72,13 +86,16 @@ def _data(counts: Enrolments, *, institution: str, title: str, on: date) -> dict
     ]
     return {
         "title": title,
-        "subtitle": f"On {on.isoformat()}",
+        "subtitle": f"On {on.isoformat()}" + ("" if campuses is None else f"; only {', '.join(campuses)}"),
         "institution": institution,
         "date": on.isoformat(),
         "language": "en",
         "words": WORDS,
-        "grades": [{"name": g.grade or "–", "students": g.students, "unplaced": g.unplaced} for g in counts.grades],
+        "grades": [
+            {"name": g.grade or WORDS["no_grade"], "students": g.students, "unplaced": g.unplaced}
+            for g in counts.grades
+        ],
         "students": sum(row.students for row in counts.grades),
         "unplaced": sum(row.unplaced for row in counts.grades),
-        "campuses": campuses,
+        "campuses": tables,
     }

@@ -103,6 +103,7 @@ def test_production_starts_with_real_servers_and_a_strong_secret() -> None:
         ({"TRUSTED_PROXIES": "10.0.0.0/8, proxy"}, "TRUSTED_PROXIES"),
         ({"PLATFORM_DOMAIN": "exa mple"}, "PLATFORM_DOMAIN"),
         ({"REDIS_URL": "localhost:6379"}, "REDIS_URL"),
+        ({"REPORT_FONTS": "/nowhere/fonts"}, "REPORT_FONTS"),
         ({"PLATFORM_DOMAIN": ""}, "PLATFORM_DOMAIN is not set"),
         ({"PLATFORM_DOMAIN": "localhost"}, "PLATFORM_DOMAIN is localhost"),
         ({"PLATFORM_DOMAIN": "schools.localhost"}, "PLATFORM_DOMAIN is localhost"),
