@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,21 @@ from shared_apps.tenants.addresses import change_slug
 from shared_apps.tenants.backups import back_up, drop_leftovers, restore, undo_restore
 from shared_apps.tenants.checking import findings
 from shared_apps.tenants.deleting import cancel_deletion, complete_due, confirm_deletion, request_deletion
+from shared_apps.tenants.domains import (
+    challenge,
+    claim_domain,
+    domain_name,
+    make_primary,
+    release_domain,
+    verify_domain,
+)
 from shared_apps.tenants.lifecycle import change_state
 from shared_apps.tenants.migrating import migrate_institutions
-from shared_apps.tenants.models import Tenant
+from shared_apps.tenants.models import DomainClaim, Tenant
 from shared_apps.tenants.services import create_institution, find_tenant
+
+OfOne = Callable[[str, str], CommandParser]
+"""Adds a verb over one institution."""
 
 
 class Command(BaseCommand):
@@ -25,6 +37,18 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+        def of_one(verb: str, what: str) -> CommandParser:
+            named = verbs.add_parser(verb, help=what)
+            named.add_argument("slug", help="Slug, host or id.")
+            return named
+
+        self._about_life(verbs, of_one)
+        self._about_domains(of_one)
+        self._about_deletion(verbs, of_one)
+        self._about_schemas(verbs, of_one)
+
+    def _about_life(self, verbs: Any, of_one: OfOne) -> None:
         create = verbs.add_parser("create", help="Make an institution with its own schema and host.")
         create.add_argument("slug", help="First label of its host: greenwood -> greenwood.<platform domain>.")
         create.add_argument("name")
@@ -36,51 +60,47 @@ class Command(BaseCommand):
         create.add_argument("--time-zone", default="UTC", help="IANA name, such as Europe/Paris.")
         create.add_argument("--operators", action="store_true", help="The operators' own tenant; there is one.")
         verbs.add_parser("list", help="Every institution and its state.")
-        show = verbs.add_parser("show", help="One institution.")
-        suspend = verbs.add_parser("suspend", help="Stop serving an institution; nothing of it is lost.")
+        of_one("show", "One institution.")
+        suspend = of_one("suspend", "Stop serving an institution; nothing of it is lost.")
         suspend.add_argument("--reason", required=True, help="Shown to operators.")
         suspend.add_argument("--read-only", action="store_true", help="Keep serving reads.")
-        resume = verbs.add_parser("resume", help="Serve a suspended or read-only institution again.")
-        archive = verbs.add_parser("archive", help="Close an institution; it is kept, and may be resumed.")
+        of_one("resume", "Serve a suspended, read-only or archived institution again.")
+        archive = of_one("archive", "Close an institution; it is kept, and may be resumed.")
         archive.add_argument("--reason", required=True, help="Shown to operators.")
-        rename = verbs.add_parser("rename", help="Give an institution another slug; the old host answers no more.")
+        rename = of_one("rename", "Give an institution another slug; the old host answers no more.")
         rename.add_argument("--to", required=True, help="The new slug.")
-        history = verbs.add_parser("history", help="What was done to an institution, by whom and why.")
-        delete = verbs.add_parser(
-            "delete", help="Ask for an archived institution's deletion; another operator confirms."
-        )
+        of_one("history", "What was done to an institution, by whom and why.")
+
+    def _about_domains(self, of_one: OfOne) -> None:
+        of_one("domains", "The hosts of an institution, and its claims with their records.")
+        for verb, what in (
+            ("claim-domain", "Say that a domain is the institution's; prints the DNS record."),
+            ("verify-domain", "Look for the record, and let the domain lead there."),
+            ("make-primary", "Make one of its hosts the one that it is known by."),
+            ("release-domain", "Give up a domain or a claim; it cools down for 90 days."),
+        ):
+            of_one(verb, what).add_argument("--domain", required=True)
+
+    def _about_deletion(self, verbs: Any, of_one: OfOne) -> None:
+        delete = of_one("delete", "Ask for an archived institution's deletion; another operator confirms.")
         delete.add_argument("--reason", required=True, help="Kept in its history.")
-        confirm = verbs.add_parser("confirm-deletion", help="Confirm what another operator asked for; 30 days begin.")
-        cancel = verbs.add_parser("cancel-deletion", help="Take the wish back; the institution stays archived.")
+        confirm = of_one("confirm-deletion", "Confirm what another operator asked for; 30 days begin.")
+        cancel = of_one("cancel-deletion", "Take the wish back; the institution stays archived.")
         for personal in (delete, confirm, cancel):
             personal.add_argument("--operator", required=True, help="E-mail of the operator who says so.")
         verbs.add_parser("finish-deletions", help="Carry out the deletions whose grace period is over.")
+
+    def _about_schemas(self, verbs: Any, of_one: OfOne) -> None:
         migrate = verbs.add_parser("migrate", help="Bring every institution's tables up to this release.")
         migrate.add_argument("--parallel", type=int, default=2, help="Institutions at a time (2).")
         migrate.add_argument("--canaries", type=int, default=1, help="Go first and alone; a failure there stops (1).")
-        verbs.add_parser("check", help="Compare every institution's schema with this release's template.")
-        backup = verbs.add_parser("backup", help="Write an encrypted backup of an institution.")
-        backups = verbs.add_parser("backups", help="The backups of an institution, the newest first.")
-        restore = verbs.add_parser("restore", help="Make an institution what it was when a backup was written.")
+        verbs.add_parser("check", help="What differs from the template or was left half way, and what to run.")
+        of_one("backup", "Write an encrypted backup of an institution.")
+        of_one("backups", "The backups of an institution, the newest first.")
+        restore = of_one("restore", "Make an institution what it was when a backup was written.")
         restore.add_argument("--file", type=Path, help="The newest backup, unless another file is named.")
-        undo = verbs.add_parser("undo-restore", help="Go back to what a restore put aside.")
+        of_one("undo-restore", "Go back to what a restore put aside.")
         verbs.add_parser("prune", help="Drop what killed restores left, and schemas put aside for two weeks.")
-        for named in (
-            show,
-            suspend,
-            resume,
-            archive,
-            rename,
-            history,
-            delete,
-            confirm,
-            cancel,
-            backup,
-            backups,
-            restore,
-            undo,
-        ):
-            named.add_argument("slug", help="Slug or host.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -150,6 +170,32 @@ class Command(BaseCommand):
         if found:
             raise CommandError(f"{len(found)} findings; do what they say, then check again.")
         self.stdout.write("Every institution's schema equals the template.")
+
+    def _domains(self, options: dict[str, Any]) -> None:
+        tenant = find_tenant(options["slug"])
+        for held in tenant.domains.all():
+            self.stdout.write(f"{held.domain}{'  primary' if held.is_primary else ''}")
+        for claim in tenant.claims.all():
+            self._tell_claim(claim)
+
+    def _claim_domain(self, options: dict[str, Any]) -> None:
+        self._tell_claim(claim_domain(tenant=find_tenant(options["slug"]), domain=options["domain"]))
+
+    def _tell_claim(self, claim: DomainClaim) -> None:
+        name, text = challenge(claim)
+        self.stdout.write(f'{claim.domain}  unproven: publish {name} TXT "{text}"')
+
+    def _verify_domain(self, options: dict[str, Any]) -> None:
+        name = domain_name(options["domain"])
+        self.stdout.write(f"{verify_domain(tenant=find_tenant(options['slug']), domain=name).domain} is proven.")
+
+    def _make_primary(self, options: dict[str, Any]) -> None:
+        tenant = find_tenant(options["slug"])
+        self.stdout.write(f"{make_primary(tenant=tenant, domain=options['domain'].lower()).domain} is primary.")
+
+    def _release_domain(self, options: dict[str, Any]) -> None:
+        release_domain(tenant=find_tenant(options["slug"]), domain=domain_name(options["domain"]))
+        self.stdout.write("Released.")
 
     def _delete(self, options: dict[str, Any]) -> None:
         with acting(_operator(options["operator"])):
