@@ -110,7 +110,7 @@ class ReportRun(Record):
     `local_date` is the institution's date that a schedule's run is for: one run for each, whoever starts it how often.
     Nobody has requested a scheduled run; it shows the whole institution. A requested one shows what the person may see:
     `campuses` are the ids that it was narrowed to, None is the whole institution. Its files are kept until
-    `expires_at`; the run stays.
+    `expires_at`; the run stays. `attempts` counts the jobs that were started for it.
     """
 
     definition = models.ForeignKey(ReportDefinition, on_delete=models.PROTECT, related_name="+")
@@ -123,6 +123,7 @@ class ReportRun(Record):
     )
     campuses = ArrayField(models.UUIDField(), null=True, blank=True, editable=False)
     job = models.ForeignKey(Job, null=True, on_delete=models.SET_NULL, editable=False, related_name="+")
+    attempts = models.PositiveSmallIntegerField(default=0, editable=False)
     started_at = models.DateTimeField(null=True, editable=False)
     finished_at = models.DateTimeField(null=True, editable=False)
     expires_at = models.DateTimeField(null=True, editable=False)

@@ -36,6 +36,7 @@ from tenant_apps.reports.reach import campuses_of, sees
 from tenant_apps.school.models import Institution
 
 RUN = "reports.run"
+MOST_ATTEMPTS = 3  # jobs for one night
 KEPT = timedelta(days=90)  # files; their run stays
 CONTENT_TYPES = {Format.CSV: "text/csv; charset=utf-8", Format.PDF: "application/pdf"}
 
@@ -55,13 +56,18 @@ def request_run(
         formats=definition.formats if formats is None else formats,
         requested_by_id=principal.user_id,
     )
-    run.job = start_job(kind=RUN, parameters={"run": str(run.pk)}, requested_by=principal.user_id)
+    run.job, run.attempts = _job(run), 1
     store(run)
     return run
 
 
+def _job(run: ReportRun) -> Job:
+    return start_job(kind=RUN, parameters={"run": str(run.pk)}, requested_by=run.requested_by_id)
+
+
 def start_due(*, now: datetime) -> int:
-    """Start each schedule's run for its latest local date, unless it has one; how many were started.
+    """Start each schedule's run for its latest local date, unless it has one; how many were started. One whose job has
+    failed gets another, up to three in all.
 
     Dates before the schedule or the institution was made are none of its. The run and its job are one commit, so a
     killed worker has started both or neither, and of two workers the second finds the first one's run.
@@ -76,16 +82,25 @@ def start_due(*, now: datetime) -> int:
         if nights.instant(day, schedule.at, zone) < max(schedule.created_at, profile.created_at):
             continue
         with transaction.atomic():
-            run, new = ReportRun.objects.get_or_create(
+            run, _ = ReportRun.objects.select_related("job").get_or_create(
                 schedule=schedule,
                 local_date=day,
                 defaults={"definition_id": schedule.definition_id, "on": day, "formats": schedule.formats},
             )
-            if new:
-                run.job = start_job(kind=RUN, parameters={"run": str(run.pk)}, requested_by=None)
-                run.save(update_fields=("job", "updated_at"))
-                started += 1
+            started += _start(run)
     return started
+
+
+def _start(run: ReportRun) -> bool:
+    """Start a job for a run that has none, or whose last one has failed. Of two who try at once, the second finds that
+    the count has moved."""
+    failed = run.job is not None and run.job.state == Job.State.FAILED and run.attempts < MOST_ATTEMPTS
+    if run.attempts and not failed:
+        return False
+    mine = ReportRun.objects.filter(pk=run.pk, attempts=run.attempts).update(attempts=run.attempts + 1)
+    if mine:
+        ReportRun.objects.filter(pk=run.pk).update(job=_job(run), updated_at=timezone.now())
+    return bool(mine)
 
 
 @job(RUN)

@@ -127,6 +127,7 @@ class Migration(migrations.Migration):
                         base_field=models.UUIDField(), blank=True, editable=False, null=True, size=None
                     ),
                 ),
+                ("attempts", models.PositiveSmallIntegerField(default=0, editable=False)),
                 ("started_at", models.DateTimeField(editable=False, null=True)),
                 ("finished_at", models.DateTimeField(editable=False, null=True)),
                 ("expires_at", models.DateTimeField(editable=False, null=True)),

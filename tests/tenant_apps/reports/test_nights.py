@@ -127,9 +127,31 @@ def test_a_crash_between_run_and_job_leaves_neither_and_the_next_beat_both(
     assert Job.objects.filter(kind=services.RUN).count() == 1
 
 
-def test_two_workers_at_once_start_one_run(committed: None, greenwood: InstitutionContext) -> None:
+def test_a_night_that_failed_is_tried_again_three_times_in_all_and_stays_one_run(schedule: ReportSchedule) -> None:
+    now, started = datetime(2026, 5, 1, 12, tzinfo=UTC), []
+    for _ in range(5):
+        started.append(services.start_due(now=now))
+        started.append(services.start_due(now=now))
+        Job.objects.filter(pk=ReportRun.objects.get().job_id).update(state=Job.State.FAILED)
+    assert started == [1, 0, 1, 0, 1, 0, 0, 0, 0, 0]
+    assert Job.objects.filter(kind=services.RUN).count() == ReportRun.objects.get().attempts == services.MOST_ATTEMPTS
+
+
+def test_a_night_that_was_made_is_not_tried_again(schedule: ReportSchedule) -> None:
+    now = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    services.start_due(now=now)
+    Job.objects.update(state=Job.State.SUCCEEDED)
+    assert services.start_due(now=now) == 0
+
+
+@pytest.mark.parametrize("tried", [False, True], ids=["at first", "after a failure"])
+def test_two_workers_at_once_start_one_job(committed: None, greenwood: InstitutionContext, tried: bool) -> None:
     now = datetime.now(UTC) + timedelta(days=2)
     together, started = threading.Barrier(2), []
+    with institution(greenwood), acting(command("test")):
+        if tried:
+            services.start_due(now=now)
+            Job.objects.update(state=Job.State.FAILED)
 
     def work() -> None:
         with institution(greenwood), acting(command("test")):
@@ -143,6 +165,6 @@ def test_two_workers_at_once_start_one_run(committed: None, greenwood: Instituti
     for worker in workers:
         worker.join()
     with institution(greenwood):
-        runs = ReportRun.objects.count()
+        runs, pending = ReportRun.objects.count(), Job.objects.filter(state=Job.State.PENDING).count()
         ReportRun.objects.all().delete()
-    assert (sorted(started), runs) == ([0, 1], 1)
+    assert (sorted(started), runs, pending) == ([0, 1], 1, 1)
