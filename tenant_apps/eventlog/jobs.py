@@ -148,6 +148,14 @@ def tell(job: Job) -> None:
         frames.push(job.requested_by_id, frame(job.pk, job.state, job.progress, job.step))
 
 
+def announce(job: Job) -> None:
+    """Once how the job stands is committed, tell its requester; of one that has ended, also whoever waits for that."""
+    transaction.on_commit(lambda: tell(job), robust=True)
+    after = _afters.get(job.kind)
+    if after is not None and job.finished_at is not None:
+        transaction.on_commit(lambda: after(job), robust=True)
+
+
 def take_lock(job_id: UUID) -> bool:
     """Take the lock that a running job holds until its transaction ends; False when another transaction has it.
 
@@ -207,10 +215,7 @@ def _finish(job: Job, progress: Progress) -> None:
         job.progress = 100
     job.finished_at = timezone.now()
     job.save(update_fields=("state", "progress", "step", "result", "errors", "finished_at", "updated_at"))
-    transaction.on_commit(lambda: tell(job), robust=True)
-    after = _afters.get(job.kind)
-    if after is not None:
-        transaction.on_commit(lambda: after(job), robust=True)
+    announce(job)
 
 
 def _explain(job: Job, error: Exception) -> None:

@@ -15,6 +15,7 @@ from tenant_apps.eventlog.models import Job, OutboxMessage, StreamEvent
 from tenant_apps.eventlog.tasks import run_job
 
 MOST_ATTEMPTS = 3
+WORKER_LOST = "worker_lost"
 RESEND_AFTER = timedelta(seconds=10)
 RESEND_AT_LEAST_EVERY = timedelta(seconds=300)
 log = structlog.get_logger(__name__)
@@ -44,7 +45,7 @@ def cancel_job(*, job: Job) -> Job:
         if not running.update(cancel_requested_at=now):
             raise Conflict("The job has ended; there is nothing left to cancel.", code="job_ended")
     job.refresh_from_db()
-    transaction.on_commit(lambda: jobs.tell(job), robust=True)
+    jobs.announce(job)
     return job
 
 
@@ -96,11 +97,11 @@ def _requeue_if_dead(job_id: UUID) -> bool:
         elif job.attempts >= MOST_ATTEMPTS:
             job.state, job.finished_at = Job.State.FAILED, timezone.now()
             detail = f"The worker was lost {job.attempts} times while doing this; nothing was changed."
-            job.errors = [{"pointer": "", "detail": detail, "code": "worker_lost"}]
+            job.errors = [{"pointer": "", "detail": detail, "code": WORKER_LOST}]
         else:
             job.state, job.progress, job.step = Job.State.PENDING, 0, ""
         job.save(update_fields=("state", "progress", "step", "errors", "finished_at", "updated_at"))
-        transaction.on_commit(lambda: jobs.tell(job), robust=True)
+        jobs.announce(job)
         _send(job_id)
         return True
 

@@ -1,15 +1,15 @@
 """Verbs of exchange with other systems: importing a roster, by a job or at the command line."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import timedelta
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from shared_apps.core.clock import local_date
@@ -20,7 +20,7 @@ from tenant_apps.accounts.authentication import principal_for_user
 from tenant_apps.communication.services import notify
 from tenant_apps.eventlog.jobs import Cancelled, JobFailed, Progress, SecondConnection, job
 from tenant_apps.eventlog.models import Job
-from tenant_apps.eventlog.services import start_job
+from tenant_apps.eventlog.services import WORKER_LOST, start_job
 from tenant_apps.files.services import keep
 from tenant_apps.interop.models import RosterImport
 from tenant_apps.interop.oneroster import Finding, Limits, read_roster
@@ -86,29 +86,37 @@ def start_roster_import(
         )
 
 
-@job(KIND)
+def forget_upload(ended: Job) -> None:
+    """Once the job's end is committed nobody needs the upload any more; until then the next worker might."""
+    record = RosterImport.objects.get(pk=ended.parameters["roster_import"])
+    record.upload.unlink(missing_ok=True)
+    if any(error.get("code") == WORKER_LOST for error in ended.errors):
+        _tell(record, "roster.failed", "Roster not imported", f"{record.file_name}: {ended.errors[0]['detail']}")
+
+
+@job(KIND, after=forget_upload)
 def run_roster_import(running: Job, progress: Progress) -> dict[str, Any]:
     """Body of the job. A dry run succeeds whatever it finds; an import with errors fails and changes nothing."""
     record = RosterImport.objects.get(pk=running.parameters["roster_import"])
-    with _upload_removed(record):
-        try:
-            plan = import_roster(
-                path=record.upload, dry_run=record.dry_run, close_missing=record.close_missing, steps=progress
-            )
-        except Cancelled:
-            raise
-        except Exception as error:
-            reason = error.detail if isinstance(error, Problem) else "Something went wrong; the job says what to quote."
-            _beside(_tell, record, "roster.failed", "Roster not imported", f"{record.file_name}: {reason}")
-            raise
-        if plan.error_count and not record.dry_run:
-            _beside(_report, record, plan, "roster.failed", "Roster not imported")
-            raise JobFailed(_errors(plan), _summary(record))
-        if record.dry_run:
-            _report(record, plan, "roster.checked", "Roster checked")
-        else:
-            _report(record, plan, "roster.imported", "Roster imported")
-        return _summary(record)
+    try:
+        plan = import_roster(
+            path=record.upload, dry_run=record.dry_run, close_missing=record.close_missing, steps=progress
+        )
+    except (Cancelled, OperationalError, InterfaceError):
+        # The database being away ends no job: a worker takes it up again, and nobody need be told.
+        raise
+    except Exception as error:
+        reason = error.detail if isinstance(error, Problem) else "Something went wrong; the job says what to quote."
+        _beside(_tell, record, "roster.failed", "Roster not imported", f"{record.file_name}: {reason}")
+        raise
+    if plan.error_count and not record.dry_run:
+        _beside(_report, record, plan, "roster.failed", "Roster not imported")
+        raise JobFailed(_errors(plan), _summary(record))
+    if record.dry_run:
+        _report(record, plan, "roster.checked", "Roster checked")
+    else:
+        _report(record, plan, "roster.imported", "Roster imported")
+    return _summary(record)
 
 
 def _beside(function: Callable[..., None], *arguments: Any) -> None:
@@ -118,18 +126,6 @@ def _beside(function: Callable[..., None], *arguments: Any) -> None:
         beside.run(function, *arguments).result()
     finally:
         beside.close()
-
-
-@contextmanager
-def _upload_removed(record: RosterImport) -> Iterator[None]:
-    """Remove the upload when the job ends, however it ends. A killed worker's upload stays for the next one."""
-    try:
-        yield
-    except Exception:
-        record.upload.unlink(missing_ok=True)
-        raise
-    # Not before the commit: until then the worker may die, and the next one needs the file.
-    transaction.on_commit(lambda: record.upload.unlink(missing_ok=True), robust=True)
 
 
 def _report(record: RosterImport, plan: Plan, kind: str, title: str) -> None:
@@ -199,9 +195,10 @@ def sweep_uploads() -> int:
     return removed
 
 
-def start_roster_export(*, requested_by: UUID) -> Job:
+def start_roster_export(*, version: str, since: datetime | None, requested_by: UUID) -> Job:
     """Let a worker write the institution's roster; the job's result names the file, which is the asker's own."""
-    return start_job(kind=EXPORT, parameters={}, requested_by=requested_by)
+    parameters = {"version": version, "since": since.isoformat() if since else None}
+    return start_job(kind=EXPORT, parameters=parameters, requested_by=requested_by)
 
 
 @job(EXPORT)
@@ -214,7 +211,12 @@ def run_roster_export(running: Job, progress: Progress) -> dict[str, Any]:
     progress(5, "Writing the roster")
     with TemporaryDirectory(prefix="lyceum-roster-") as directory:
         package = Path(directory) / "roster.zip"
-        counts = export_roster(package)
+        since = running.parameters["since"]
+        exported = export_roster(
+            package,
+            version=running.parameters["version"],
+            since=datetime.fromisoformat(since) if since else None,
+        )
         progress.check()
         with package.open("rb") as content:
             stored = keep(
@@ -232,4 +234,10 @@ def run_roster_export(running: Job, progress: Progress) -> dict[str, Any]:
         body="The file is ready to be fetched.",
         data={"job": str(running.pk), "file": stored.url},
     )
-    return {"file": stored.url, "name": stored.name, "counts": counts, "size": stored.size}
+    return {
+        "file": stored.url,
+        "name": stored.name,
+        "counts": exported.counts,
+        "size": stored.size,
+        "as_of": exported.as_of.isoformat(),
+    }

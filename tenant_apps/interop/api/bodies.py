@@ -101,7 +101,7 @@ class RosterImportPage(serializers.Serializer):
 
 
 class RosterUploadBody(serializers.Serializer):
-    """A OneRoster CSV 1.2 zip and what to do with it."""
+    """A OneRoster CSV zip and what to do with it."""
 
     file = serializers.FileField(help_text="manifest.csv and the other CSV files in one zip.")
     dry_run = serializers.BooleanField(default=False, help_text="Say what would change, and change nothing.")

@@ -3,8 +3,10 @@
 from typing import Any
 from urllib.parse import urlencode
 
+import orjson
 from django.conf import settings
 from django.db.models import Q, QuerySet
+from django.http import HttpResponse
 from django.urls import path
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.parsers import MultiPartParser
@@ -12,7 +14,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from shared_apps.core.api import EXACT, RANGE, PlatformView
+from shared_apps.core.api.idempotency import once
 from shared_apps.core.api.querystring import Cursor, ListGrammar, ListRequest, parse_key
+from shared_apps.core.api.schema import IDEMPOTENCY_KEY
 from shared_apps.core.errors import Forbidden, NotFound
 from shared_apps.core.ids import uuid7
 from shared_apps.core.permissions import Action, Scope
@@ -91,11 +95,13 @@ class RosterImportsView(RosterImportView):
         operation_id="interop_roster_imports_create",
         summary="Upload a roster",
         description=(
-            "A OneRoster CSV 1.2 zip (bulk). A worker checks it and, unless `dry_run` is true, imports it in one "
-            "transaction: follow `state` and `progress` at Location, or wait for the notification `roster.imported`, "
-            "`roster.checked` or `roster.failed`. An import with errors fails and changes nothing; a dry run succeeds "
-            "and lists them.\n\nNeeds the permission `interop.import_rosterimport` for the whole institution."
+            "A OneRoster CSV zip, version 1.2 or 1.1, bulk or delta. A worker checks it and, unless `dry_run` is true, "
+            "imports it in one transaction: follow `state` and `progress` at Location, or wait for the notification "
+            "`roster.imported`, `roster.checked` or `roster.failed`. An import with errors fails and changes nothing; "
+            "a dry run succeeds and lists them.\n\n"
+            "Needs the permission `interop.import_rosterimport` for the whole institution."
         ),
+        parameters=[IDEMPOTENCY_KEY],
         request={"multipart/form-data": RosterUploadBody},
         responses={
             202: OpenApiResponse(
@@ -121,12 +127,13 @@ class RosterImportsView(RosterImportView):
             )
         },
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponse:
         services.sweep_uploads()
         import_id = uuid7()
         upload = RosterUpload(import_id, settings.ROSTER_UPLOAD_MAX_BYTES)
         options = receive(request, upload)
-        try:
+
+        def work() -> HttpResponse:
             record = services.start_roster_import(
                 import_id=import_id,
                 upload=upload.path,
@@ -137,10 +144,22 @@ class RosterImportsView(RosterImportView):
                 dry_run=options["dry_run"],
                 close_missing=options["close_missing"],
             )
+            return HttpResponse(
+                orjson.dumps(shown(record)),
+                status=202,
+                content_type="application/json",
+                headers={"Location": f"{request.path}{record.pk}/"},
+            )
+
+        content = f"{upload.sha256} {options!r}".encode()
+        try:
+            answer = once(request._request, self.principal.user_id, work, content=content)
         except BaseException:
             upload.discard()
             raise
-        return Response(shown(record), status=202, headers={"Location": f"{request.path}{record.pk}/"})
+        if "Idempotency-Replayed" in answer:
+            upload.discard()
+        return answer
 
     @extend_schema(
         operation_id="interop_roster_imports_list",

@@ -12,9 +12,10 @@ import structlog
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.core.files.uploadhandler import FileUploadHandler
 from django.http import UnreadablePostError
+from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.request import Request
 
-from shared_apps.core.errors import Invalid, TooLarge, Unavailable
+from shared_apps.core.errors import Invalid, TooLarge, Unavailable, Unsupported
 from tenant_apps.interop.services import upload_folder
 
 OPTIONS = ("dry_run", "close_missing")
@@ -106,6 +107,8 @@ def receive(request: Request, upload: RosterUpload) -> dict[str, bool]:
     except UnreadablePostError:
         upload.discard()
         raise Invalid("The upload broke off; send it again.", code="broken_upload") from None
+    except UnsupportedMediaType:
+        raise Unsupported("Send multipart/form-data with the roster's zip as its field `file`.") from None
     except OSError as trouble:
         upload.discard()
         raise no_room(trouble) from None

@@ -1,4 +1,4 @@
-"""OneRoster CSV 1.2, bulk: reading and checking an upload, without Django, database or disk writes."""
+"""OneRoster CSV 1.2 and 1.1, bulk and delta: reading and checking an upload, without database or disk writes."""
 
 from tenant_apps.interop.oneroster.findings import Code, Finding
 from tenant_apps.interop.oneroster.package import Limits

@@ -11,11 +11,13 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
+from shared_apps.core.text import stray
 from tenant_apps.interop.oneroster.findings import Code, Detail, Severity, quoted
+from tenant_apps.school.standards import FIRST_DAY, LAST_DAY
 
 TEXT_LIMIT = 255  # characters; the standard's least for identifiers, and what one line on a screen can show
 LIST_LIMIT = 1024
@@ -25,6 +27,7 @@ IDENTIFIER = re.compile(r"[0-9A-Za-z.\-_/@]{1,255}")
 EXTENSION = re.compile(r"ext:[0-9A-Za-z.\-_]{1,60}")
 EMAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+")
 DIGITS = re.compile(r"[0-9]{4}")
+BREAKS = re.compile(r"[\r\n\t]+")
 
 
 class CellRefused(Exception):
@@ -70,6 +73,7 @@ class Kind:
 @dataclass(frozen=True, slots=True)
 class Text(Kind):
     def parse(self, text: str) -> str:
+        text = in_one_line(text)
         if len(text) > TEXT_LIMIT:
             raise CellRefused(
                 Code.TOO_LONG,
@@ -85,6 +89,7 @@ class Words(Kind):
     blank: ClassVar[tuple[str, ...]] = ()
 
     def parse(self, text: str) -> tuple[str, ...]:
+        text = in_one_line(text)
         if len(text) > LIST_LIMIT:
             raise CellRefused(
                 Code.TOO_LONG,
@@ -177,6 +182,60 @@ class Day(Kind):
 
 
 @dataclass(frozen=True, slots=True)
+class PersonsDay(Day):
+    """A day of somebody's life. Systems write 9999-12-31 for an end that is open (`end`): it is taken as blank."""
+
+    end: bool = False
+
+    def parse(self, text: str) -> date:
+        day = Day.parse(self, text)
+        if day > LAST_DAY and self.end:
+            raise CellRefused(
+                Code.BAD_DATE,
+                f"{day} is taken for an end that is open: leave the cell empty then.",
+                severity="warning",
+                value=None,
+            )
+        if not FIRST_DAY <= day <= LAST_DAY:
+            raise CellRefused(
+                Code.BAD_DATE, f"{day} can't be meant: people's days lie between {FIRST_DAY} and {LAST_DAY}."
+            )
+        return day
+
+
+@dataclass(frozen=True, slots=True)
+class Moment(Kind):
+    """A point in time, in UTC where the text names no offset."""
+
+    blank: ClassVar[datetime | None] = None
+
+    def parse(self, text: str) -> datetime:
+        if len(text) >= 19 and text[10] in "Tt ":
+            try:
+                found = datetime.fromisoformat(text)
+                return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+            except (ValueError, OverflowError):
+                pass
+        raise CellRefused(
+            Code.BAD_DATE,
+            f"{quoted(text)} is no point in time: write it as in 2025-08-31T14:05:00.000Z.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Status(Kind):
+    """Whether a row of a delta file still holds. `inactive` is version 1.0's word for a row to be deleted."""
+
+    def parse(self, text: str) -> str:
+        folded = text.casefold()
+        if folded in ("active", "tobedeleted"):
+            return folded
+        if folded == "inactive":
+            return "tobedeleted"
+        raise CellRefused(Code.BAD_ENUM, f"{quoted(text)} is no status: write active or tobedeleted.")
+
+
+@dataclass(frozen=True, slots=True)
 class Year(Kind):
     blank: ClassVar[int | None] = None
 
@@ -237,6 +296,17 @@ def column_reader(kind: Kind, pool: dict[str, str]) -> ColumnReader:
         return values, faults
 
     return read
+
+
+def in_one_line(text: str) -> str:
+    """The text with a space for line breaks and tabs. Raises CellRefused for other invisible characters."""
+    if text.isprintable():
+        return text
+    text = BREAKS.sub(" ", text)
+    sign = stray(text)
+    if sign is not None:
+        raise CellRefused(Code.CONTROL_CHARACTER, f"{quoted(text)} holds the invisible character {sign}: remove it.")
+    return text
 
 
 def nearest(word: str, words: Sequence[str] | frozenset[str]) -> str | None:

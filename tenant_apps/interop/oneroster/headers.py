@@ -147,7 +147,6 @@ def report_left_over(
     layout: FileLayout[Any],
     log: FindingLog,
 ) -> None:
-    last = max(places.values(), default=-1)
     for place in left_over:
         name = found[place]
         if name.startswith(EXTENSION_PREFIX):
@@ -159,15 +158,10 @@ def report_left_over(
                 column=name,
             )
             continue
-        log.add(
-            "error" if place < last else "warning",
+        log.warning(
             Code.COLUMN_UNKNOWN,
-            f"Column {place + 1}, {quoted(name)}, is not in the standard"
-            + (
-                ": remove it, or move it to the end as metadata.<name>."
-                if place < last
-                else " and is left aside; columns of one's own are named metadata.<name>."
-            ),
+            f"Column {place + 1}, {quoted(name)}, is not in the standard and is left aside; columns of one's own are "
+            "named metadata.<name>.",
             file=layout.file,
             line=1,
             column=name,

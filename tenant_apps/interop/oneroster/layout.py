@@ -1,4 +1,4 @@
-"""OneRoster CSV 1.2 as tables: files, columns in order, enumerations (1EdTech, CSV Binding 1.2.1).
+"""OneRoster CSV as tables: files, columns in order, enumerations (1EdTech, CSV Binding 1.2.1; CSV Tables 1.1).
 
 Every data file starts with `sourcedId,status,dateLastModified`. Only what is imported has its columns here;
 the other files of the standard are known by name, so that a complete export is accepted.
@@ -7,7 +7,7 @@ the other files of the standard are known by name, so that a complete export is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from tenant_apps.interop.oneroster import rows
@@ -18,7 +18,10 @@ from tenant_apps.interop.oneroster.cells import (
     Flag,
     Identifier,
     Kind,
+    Moment,
+    PersonsDay,
     References,
+    Status,
     Text,
     Words,
     Year,
@@ -49,6 +52,11 @@ STAFF_ROLES: Final = frozenset(
     }
 )
 ROLES: Final = STUDENT_ROLES | GUARDIAN_ROLES | STAFF_ROLES
+# Version 1.1 has one word for all who administer, and one list of roles for people and for classes.
+ADMINISTRATOR, ADMINISTRATOR_11 = "siteAdministrator", "administrator"
+ROLES_11: Final = frozenset(
+    {"administrator", "aide", "guardian", "parent", "proctor", "relative", "student", "teacher"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,10 @@ NAME: Final = Text(required=True)
 TEXT: Final = Text()
 WORDS: Final = Words()
 FLAG: Final = Flag()
-DAY: Final = Day()
+DAY: Final = PersonsDay()
+END: Final = PersonsDay(end=True)
+STATUS: Final = Status(required=True)
+MODIFIED: Final = Moment(required=True)
 
 ORGS: Final = FileLayout(
     file="orgs.csv",
@@ -209,7 +220,7 @@ ROLES_FILE: Final = FileLayout(
         Column("roleType", Choice(values=ROLE_TYPES, required=True)),
         Column("role", Choice(values=ROLES, required=True, extensible=True)),
         Column("beginDate", DAY),
-        Column("endDate", DAY),
+        Column("endDate", END),
         Column("orgSourcedId", ID),
         Column("userProfileSourcedId", OPTIONAL_ID),
     ),
@@ -230,7 +241,7 @@ ENROLLMENTS: Final = FileLayout(
         Column("role", Choice(values=ENROLLMENT_ROLES, required=True, extensible=True)),
         Column("primary", FLAG),
         Column("beginDate", DAY),
-        Column("endDate", DAY),
+        Column("endDate", END),
     ),
     references=(
         Reference("classSourcedId", "classes.csv"),
@@ -259,6 +270,40 @@ DEMOGRAPHICS: Final = FileLayout(
         Column("publicSchoolResidenceStatus", TEXT),
     ),
     references=(Reference("sourcedId", "users.csv"),),
+)
+
+USERS_11: Final = FileLayout(
+    file="users.csv",
+    make=rows.UserRow11._make,
+    columns=(
+        Column("enabledUser", Flag(required=True)),
+        Column("orgSourcedIds", References(required=True)),
+        Column("role", Choice(values=ROLES_11, required=True, extensible=True)),
+        Column("username", NAME),
+        Column("userIds", WORDS),
+        Column("givenName", NAME),
+        Column("familyName", NAME),
+        Column("middleName", TEXT),
+        Column("identifier", TEXT),
+        Column("email", Email()),
+        Column("sms", TEXT),
+        Column("phone", TEXT),
+        Column("agentSourcedIds", References()),
+        Column("grades", WORDS),
+        Column("password", None),
+    ),
+    references=(
+        Reference("agentSourcedIds", "users.csv"),
+        Reference("orgSourcedIds", "orgs.csv"),
+    ),
+)
+
+ENROLLMENTS_11: Final = replace(
+    ENROLLMENTS,
+    columns=tuple(
+        Column("role", Choice(values=ROLES_11, required=True, extensible=True)) if column.header == "role" else column
+        for column in ENROLLMENTS.columns
+    ),
 )
 
 # In reading order: what is referred to comes before what refers to it.
@@ -291,3 +336,18 @@ NOT_IMPORTED_FILES: Final = (
     "userResources.csv",
 )
 STANDARD_FILES: Final = IMPORTED_FILES + NOT_IMPORTED_FILES
+FILES_11: Final = (
+    "academicSessions.csv",
+    "categories.csv",
+    "classResources.csv",
+    "classes.csv",
+    "courseResources.csv",
+    "courses.csv",
+    "demographics.csv",
+    "enrollments.csv",
+    "lineItems.csv",
+    "orgs.csv",
+    "resources.csv",
+    "results.csv",
+    "users.csv",
+)

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 from tenant_apps.interop.oneroster.cells import nearest
 from tenant_apps.interop.oneroster.findings import Code, FindingLog, quoted
-from tenant_apps.interop.oneroster.layout import IMPORTED_FILES, MANIFEST, STANDARD_FILES
+from tenant_apps.interop.oneroster.layout import FILES_11, IMPORTED_FILES, MANIFEST, STANDARD_FILES
 from tenant_apps.interop.oneroster.package import Limits, Package, PackageRefused
 from tenant_apps.interop.oneroster.text import CsvText
 
 VERSION = "oneroster.version"
 MANIFEST_VERSION = "manifest.version"
-# Point releases of 1.2 changed texts, not files.
-VERSIONS = frozenset({"1.2", "1.2.0", "1.2.1"})
+# Point releases changed texts, not files.
+VERSIONS = {"1.1": "1.1", "1.1.0": "1.1", "1.2": "1.2", "1.2.0": "1.2", "1.2.1": "1.2"}
 SOURCE_PROPERTIES = ("source.systemName", "source.systemCode")
 FILE_PROPERTIES = {f"file.{file.removesuffix('.csv')}": file for file in STANDARD_FILES}
 PROPERTIES = (MANIFEST_VERSION, VERSION, *FILE_PROPERTIES, *SOURCE_PROPERTIES)
@@ -23,10 +23,12 @@ MODES = ("absent", "bulk", "delta")
 
 @dataclass
 class Manifest:
-    """`bulk`: the files to be read, in no order; `not_imported`: accepted, but read by nobody yet."""
+    """`bulk` and `delta`: the files to be read, in no order; `not_imported`: accepted, but read by nobody yet."""
 
     readable: bool = False
+    version: str = ""
     bulk: set[str] = field(default_factory=set)
+    delta: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     not_imported: list[str] = field(default_factory=list)
     system_name: str = ""
@@ -46,15 +48,18 @@ def read_manifest(package: Package, log: FindingLog, limits: Limits) -> Manifest
             )
         return manifest
     properties = read_properties(package, log, limits)
-    if properties is None or not check_version(properties, log):
+    if properties is None:
         return manifest
-    manifest.readable = True
+    version = check_version(properties, log)
+    if version is None:
+        return manifest
+    manifest.readable, manifest.version = True, version
     manifest.system_name = properties.get(SOURCE_PROPERTIES[0], ("", 0))[0]
     manifest.system_code = properties.get(SOURCE_PROPERTIES[1], ("", 0))[0]
     for name, file in FILE_PROPERTIES.items():
         if name in properties:
             take_file(file, *properties[name], package=package, manifest=manifest, log=log)
-        else:
+        elif version == "1.2" or file in FILES_11:
             manifest.refused.add(file)
             log.error(
                 Code.PROPERTY_MISSING,
@@ -131,7 +136,8 @@ def enter_property(name: str, value: str, line: int, properties: dict[str, tuple
         )
 
 
-def check_version(properties: dict[str, tuple[str, int]], log: FindingLog) -> bool:
+def check_version(properties: dict[str, tuple[str, int]], log: FindingLog) -> str | None:
+    """The version that the package is in, "1.2" or "1.1"; None after an error."""
     if VERSION not in properties:
         log.error(
             Code.PROPERTY_MISSING,
@@ -139,17 +145,18 @@ def check_version(properties: dict[str, tuple[str, int]], log: FindingLog) -> bo
             file=MANIFEST,
             column="propertyName",
         )
-        return False
+        return None
     value, line = properties[VERSION]
     if value not in VERSIONS:
         log.error(
             Code.VERSION_UNSUPPORTED,
-            f"OneRoster {quoted(value)} is not supported yet: export as OneRoster 1.2 (CSV, bulk).",
+            f"OneRoster {quoted(value)} is not supported: export as OneRoster 1.2 or 1.1 (CSV).",
             file=MANIFEST,
             line=line,
             column="value",
         )
-        return False
+        return None
+    version = VERSIONS[value]
     if MANIFEST_VERSION not in properties:
         log.warning(
             Code.PROPERTY_MISSING,
@@ -166,12 +173,12 @@ def check_version(properties: dict[str, tuple[str, int]], log: FindingLog) -> bo
             line=line,
             column="value",
         )
-    return True
+    return version
 
 
 def take_file(file: str, mode: str, line: int, *, package: Package, manifest: Manifest, log: FindingLog) -> None:
     """Enter one file.<name> row into `manifest`, checked against the zip."""
-    imported = file in IMPORTED_FILES
+    imported = file in IMPORTED_FILES and (manifest.version == "1.2" or file in FILES_11)
     there = file in package.members
     folded = mode.casefold()
     if folded not in MODES:
@@ -230,14 +237,5 @@ def take_file(file: str, mode: str, line: int, *, package: Package, manifest: Ma
     elif not imported:
         manifest.not_imported.append(file)
         log.warning(Code.FILE_NOT_IMPORTED, f"{file} is accepted, but nothing of it is imported yet.", file=file)
-    elif folded == "delta":
-        manifest.refused.add(file)
-        log.error(
-            Code.DELTA_UNSUPPORTED,
-            f"{file} is a delta; delta import is not supported yet: export as bulk.",
-            file=MANIFEST,
-            line=line,
-            column="value",
-        )
     else:
-        manifest.bulk.add(file)
+        (manifest.delta if folded == "delta" else manifest.bulk).add(file)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from itertools import compress, islice
 from typing import Any, Generic, NamedTuple
 
-from tenant_apps.interop.oneroster.cells import ColumnReader, column_reader
+from tenant_apps.interop.oneroster.cells import ColumnReader, Fault, column_reader
 from tenant_apps.interop.oneroster.findings import Code, FindingLog, quoted
 from tenant_apps.interop.oneroster.headers import match_header
-from tenant_apps.interop.oneroster.layout import ID, LEADING_HEADERS, FileLayout, R
+from tenant_apps.interop.oneroster.layout import ID, LEADING_HEADERS, MODIFIED, STATUS, FileLayout, R
 from tenant_apps.interop.oneroster.package import Limits, Package, PackageRefused
 from tenant_apps.interop.oneroster.text import CsvText, TextRow
 
@@ -24,10 +24,15 @@ HEADER_LIMIT = 100  # characters
 
 @dataclass
 class Table(Generic[R]):
-    """One file as read. `lines` maps every sourcedId in it, also of refused rows, to its line."""
+    """One file as read. `lines` maps every sourcedId in it, also of refused rows, to its line.
+
+    A `delta` holds only what has changed: `rows` as they are now, and those to be deleted in `ended`.
+    """
 
     layout: FileLayout[R]
     rows: list[R] = field(default_factory=list)
+    ended: list[R] = field(default_factory=list)
+    delta: bool = False
     lines: dict[str, int] = field(default_factory=dict)
     present: bool = False
     complete: bool = False  # False: unread or cut off, so nothing can be said of ids that it lacks
@@ -50,10 +55,10 @@ class _PlannedColumn(NamedTuple):
 
 
 def read_table(
-    package: Package, layout: FileLayout[R], log: FindingLog, pool: dict[str, str], limits: Limits
+    package: Package, layout: FileLayout[R], log: FindingLog, pool: dict[str, str], limits: Limits, *, delta: bool
 ) -> Table[R]:
     """Read one member of the package; whatever is wrong with it goes to `log`."""
-    table: Table[R] = Table(layout, present=True)
+    table: Table[R] = Table(layout, delta=delta, present=True)
     try:
         with package.stream(layout.file) as stream:
             text = CsvText(stream, layout.file, log, limits)
@@ -105,6 +110,11 @@ class _TableReader(Generic[R]):
         self.plan += [
             self._planned(column.header, column.kind, pool) for column in self.layout.columns if column.kind is not None
         ]
+        self.leading = [
+            self._planned(header, kind, pool)
+            for header, kind in zip(LEADING_HEADERS[1:], (STATUS, MODIFIED), strict=True)
+            if table.delta and header in places
+        ]
         # Columns that are read past: the first line that fills a cell, and how many do.
         self.passed: dict[str, tuple[int, int]] = {}
 
@@ -122,7 +132,7 @@ class _TableReader(Generic[R]):
         while batch := list(islice(sound, BATCH)):
             self._take(batch)
         self._report_passed()
-        if not self.table.lines:
+        if not self.table.lines and not self.table.delta:
             self.log.warning(
                 Code.NO_ROWS,
                 "The file has no rows; the standard asks for at least one, or `absent` in the manifest.",
@@ -179,28 +189,49 @@ class _TableReader(Generic[R]):
         # True: kept; False: left out with a warning; None: refused.
         keep: list[bool | None] = [True] * len(batch)
         values: dict[str, Sequence[Any]] = {}
+        ending = self._read_leading(columns, lines, keep)
         for column in self.plan:
             if column.place is None:
                 values[column.header] = [column.blank] * len(batch)
                 continue
             values[column.header], faults = column.read(columns[column.place])
-            for fault in faults:
-                self.log.add(
-                    fault.severity,
-                    fault.code,
-                    fault.detail,
-                    file=self.file,
-                    line=lines[fault.at],
-                    column=column.named,
-                )
-                if fault.severity == "error":
-                    keep[fault.at] = None
+            if ending and column.header != LEADING_HEADERS[0]:
+                # A row to be deleted need only be named: systems leave the rest of it out.
+                faults = [fault for fault in faults if fault.at not in ending]
+            self._report(faults, column, lines, keep)
         self._check_passed(columns, lines, keep)
-        self._check_periods(values, lines, keep)
+        self._check_periods(values, lines, keep, ending)
         self._enter_ids(values[LEADING_HEADERS[0]], lines, keep)
         made = map(self.layout.make, zip(lines, *values.values(), strict=True))
-        self.table.rows.extend(compress(made, keep))
+        if ending:
+            for at, row in enumerate(list(made)):
+                if keep[at]:
+                    (self.table.ended if at in ending else self.table.rows).append(row)
+        else:
+            self.table.rows.extend(compress(made, keep))
         self.table.refused += keep.count(None)
+
+    def _report(self, faults: list[Fault], column: _PlannedColumn, lines: list[int], keep: list[bool | None]) -> None:
+        for fault in faults:
+            self.log.add(
+                fault.severity,
+                fault.code,
+                fault.detail,
+                file=self.file,
+                line=lines[fault.at],
+                column=column.named,
+            )
+            if fault.severity == "error":
+                keep[fault.at] = None
+
+    def _read_leading(self, columns: list[tuple[str, ...]], lines: list[int], keep: list[bool | None]) -> set[int]:
+        """Where in the batch the rows stand that a delta says are to be deleted."""
+        ending: set[int] = set()
+        for column in self.leading:
+            found, faults = column.read(columns[self.places[column.header]])
+            self._report(faults, column, lines, keep)
+            ending.update(at for at, value in enumerate(found) if value == "tobedeleted")
+        return ending
 
     def _enter_ids(self, ids: Sequence[str | None], lines: list[int], keep: list[bool | None]) -> None:
         known = self.table.lines
@@ -218,11 +249,13 @@ class _TableReader(Generic[R]):
                     column=self.named[LEADING_HEADERS[0]],
                 )
 
-    def _check_periods(self, values: dict[str, Sequence[Any]], lines: list[int], keep: list[bool | None]) -> None:
+    def _check_periods(
+        self, values: dict[str, Sequence[Any]], lines: list[int], keep: list[bool | None], ending: set[int]
+    ) -> None:
         for begin_header, end_header, empty_refused in self.layout.periods:
             column = self.named.get(end_header, end_header)
             for index, (begin, end) in enumerate(zip(values[begin_header], values[end_header], strict=True)):
-                if begin is None or end is None or begin < end:
+                if begin is None or end is None or begin < end or index in ending:
                     continue
                 if begin == end and not empty_refused:
                     # A pupil who was withdrawn on the first day: usual in exports, and nothing to import.
@@ -249,9 +282,9 @@ class _TableReader(Generic[R]):
                 )
 
     def _check_passed(self, columns: list[tuple[str, ...]], lines: list[int], keep: list[bool | None]) -> None:
-        """Cells that aren't kept: `status` and `dateLastModified`, blank in bulk files, and passwords."""
+        """Cells that aren't kept: passwords, and in bulk files (there blank) `status` and `dateLastModified`."""
         skipped = [
-            *LEADING_HEADERS[1:],
+            *(() if self.table.delta else LEADING_HEADERS[1:]),
             *(column.header for column in self.layout.columns if column.kind is None),
         ]
         for header in skipped:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from tenant_apps.interop.oneroster.rows import (
     OrgRow,
     RoleRow,
     UserRow,
+    UserRow11,
 )
+from tenant_apps.interop.oneroster.validation import Outside
 
 DEFAULT_LIMITS = Limits()
 FILE_ORDER = [layout.MANIFEST, *layout.STANDARD_FILES]
@@ -35,6 +37,9 @@ class Roster:
     parents form no circle, and every user has a role from `layout.ROLES`. Users without one, roles and
     enrolments of a vendor's own (`ext:`), and periods without a day are left out, each with a warning.
     Otherwise the rows are those that could be read, good for counting only.
+
+    Of the files in `delta` the rows are what has changed: `ended` are those to be deleted, by file, and `outside` what
+    rows of the package refer to without its holding them. Only the institution can tell whether it does.
     """
 
     orgs: list[OrgRow] = field(default_factory=list)
@@ -45,6 +50,10 @@ class Roster:
     roles: list[RoleRow] = field(default_factory=list)
     enrollments: list[EnrollmentRow] = field(default_factory=list)
     demographics: list[DemographicsRow] = field(default_factory=list)
+    delta: frozenset[str] = frozenset()
+    ended: dict[str, list[Any]] = field(default_factory=dict)
+    outside: list[Outside] = field(default_factory=list)
+    version: str = ""
     findings: list[Finding] = field(default_factory=list)  # at most Limits.findings, by file and line
     error_count: int = 0
     warning_count: int = 0
@@ -55,6 +64,11 @@ class Roster:
     @property
     def ok(self) -> bool:
         return self.error_count == 0
+
+    @property
+    def place_of_roles(self) -> tuple[str, str]:
+        """File and column in which a person's role names its org."""
+        return ("users.csv", "orgSourcedIds") if self.version == "1.1" else ("roles.csv", "orgSourcedId")
 
     @property
     def counts(self) -> dict[str, int]:
@@ -80,7 +94,7 @@ class Roster:
 
 
 def read_roster(path: Path, *, limits: Limits = DEFAULT_LIMITS) -> Roster:
-    """Read and check the OneRoster CSV 1.2 bulk zip at `path`. Bad content never raises."""
+    """Read and check the OneRoster CSV zip at `path`. Bad content never raises."""
     log = FindingLog(limits.findings)
     roster = Roster()
     try:
@@ -101,40 +115,46 @@ def read_roster(path: Path, *, limits: Limits = DEFAULT_LIMITS) -> Roster:
 
 def read_files(roster: Roster, package: Package, manifest: Manifest, log: FindingLog, limits: Limits) -> None:
     pool: dict[str, str] = {}
+    roster.version, roster.delta = manifest.version, frozenset(manifest.delta)
 
     def table(of: FileLayout[R]) -> Table[R]:
-        if of.file not in manifest.bulk:
+        if of.file not in manifest.bulk and of.file not in manifest.delta:
             return Table(of)
-        return read_table(package, of, log, pool, limits)
+        return read_table(package, of, log, pool, limits, delta=of.file in manifest.delta)
 
     orgs = table(layout.ORGS)
     sessions = table(layout.ACADEMIC_SESSIONS)
     courses = table(layout.COURSES)
     classes = table(layout.CLASSES)
-    users = table(layout.USERS)
-    roles = table(layout.ROLES_FILE)
-    enrollments = table(layout.ENROLLMENTS)
+    named: list[Table[Any]]
+    if manifest.version == "1.1":
+        users, roles = as_of_12(users_11 := table(layout.USERS_11))
+        enrollments = table(layout.ENROLLMENTS_11)
+        named = [orgs, sessions, courses, classes, users_11, enrollments]
+    else:
+        users, roles = table(layout.USERS), table(layout.ROLES_FILE)
+        enrollments = table(layout.ENROLLMENTS)
+        named = [orgs, sessions, courses, classes, users, roles, enrollments]
     demographics = table(layout.DEMOGRAPHICS)
 
-    tables: dict[str, Table[Any]] = {
-        each.layout.file: each for each in (orgs, sessions, courses, classes, users, roles, enrollments, demographics)
-    }
-    validation.check_references(tables, manifest.refused, log)
+    tables: dict[str, Table[Any]] = {each.layout.file: each for each in (*named, demographics)}
+    roster.outside = validation.check_references(tables, manifest.refused, log, delta=bool(manifest.delta))
     validation.check_parents(orgs, log)
     validation.check_parents(sessions, log)
     validation.check_sessions(sessions, log)
     validation.check_agents(users, log)
     held = validation.check_roles(users, roles, log)
-    if users.rows and not roles.present and roles.layout.file not in manifest.refused:
+    if users.rows and not users.delta and not roles.present and roles.layout.file not in manifest.refused:
         log.error(
             Code.REFERENCE_FILE_ABSENT,
             "The manifest declares roles.csv absent, so nobody in users.csv has a role: add it and declare it bulk.",
             file=users.layout.file,
         )
+    known = roles.intact and not roles.delta
     validation.check_enrollments(
-        enrollments, classes, held if roles.intact else None, (row.sourced_id for row in users.rows), log
+        enrollments, classes, held if known else None, (row.sourced_id for row in users.rows), log
     )
-    if enrollments.intact:
+    if enrollments.intact and not enrollments.delta and not classes.delta:
         validation.check_teachers(classes, enrollments, log)
 
     roster.orgs = orgs.rows
@@ -145,8 +165,46 @@ def read_files(roster: Roster, package: Package, manifest: Manifest, log: Findin
     roster.enrollments = [row for row in enrollments.rows if row.role in layout.ENROLLMENT_ROLES]
     roster.users = users.rows
     roster.demographics = demographics.rows
-    if roles.intact:
+    roster.ended = {file: each.ended for file, each in tables.items() if each.ended}
+    if known:
         leave_out_roleless(roster, held)
+
+
+def as_of_12(users: Table[UserRow11]) -> tuple[Table[UserRow], Table[RoleRow]]:
+    """Users of version 1.1 as the two files of 1.2: a role in each of their orgs, the first of them primary."""
+    people = _like(users, layout.USERS)
+    # The roles stand in users.csv, and whatever is found of them is to be mended there.
+    roles = _like(users, replace(layout.ROLES_FILE, file=layout.USERS_11.file))
+    for row in users.rows:
+        people.rows.append(_user_of_12(row))
+        role = layout.ADMINISTRATOR if row.role == layout.ADMINISTRATOR_11 else row.role
+        for place, org in enumerate(row.org_sourced_ids):
+            held_as = "secondary" if place else "primary"
+            roles.rows.append(
+                RoleRow(row.line, f"{row.sourced_id}.{org}", row.sourced_id, held_as, role, None, None, org, "")
+            )
+    people.ended = [_user_of_12(row) for row in users.ended]
+    return people, roles
+
+
+def _like(users: Table[UserRow11], of: FileLayout[R]) -> Table[R]:
+    """An empty table of what `users` was read from."""
+    return Table(
+        of,
+        lines=users.lines,
+        delta=users.delta,
+        present=users.present,
+        complete=users.complete,
+        refused=users.refused,
+    )
+
+
+def _user_of_12(row: UserRow11) -> UserRow:
+    given = row._asdict()
+    return UserRow(
+        **{name: given.get(name, "") for name in UserRow._fields if name != "primary_org_sourced_id"},
+        primary_org_sourced_id=(row.org_sourced_ids or ("",))[0],
+    )
 
 
 def leave_out_roleless(roster: Roster, held: dict[str, set[str]]) -> None:

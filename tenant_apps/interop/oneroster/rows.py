@@ -3,7 +3,7 @@
 Field names are the headers' in snake case. `line` is the physical line on which the row starts. A blank text,
 enumeration or reference is "", a blank date or boolean None, a blank list (). End dates are exclusive. What
 an institution must not keep (passwords) and what says nothing in a bulk file (`status`, `dateLastModified`)
-isn't here.
+isn't here. Of a delta's row that is to be deleted only `line` and `sourced_id` are sure; other cells may be None.
 """
 
 from __future__ import annotations
@@ -81,6 +81,27 @@ class UserRow(NamedTuple):
     preferred_family_name: str
     primary_org_sourced_id: str
     pronouns: str
+
+
+class UserRow11(NamedTuple):
+    """A row of users.csv in OneRoster 1.1, where a user has one role, in one org or several."""
+
+    line: int
+    sourced_id: str
+    enabled_user: bool
+    org_sourced_ids: tuple[str, ...]
+    role: str
+    username: str
+    user_ids: tuple[str, ...]
+    given_name: str
+    family_name: str
+    middle_name: str
+    identifier: str
+    email: str
+    sms: str
+    phone: str
+    agent_sourced_ids: tuple[str, ...]
+    grades: tuple[str, ...]
 
 
 class RoleRow(NamedTuple):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from tenant_apps.interop.oneroster.findings import Code, FindingLog, quoted
 from tenant_apps.interop.oneroster.layout import ROLES, STAFF_ROLES, STUDENT_ROLES, Reference
@@ -30,18 +30,47 @@ ROLES_FOR_ENROLLMENT = {
 NOT_YET, RUNNING, DONE = 0, 1, 2
 
 
-def check_references(tables: dict[str, Table[Any]], unclear: set[str], log: FindingLog) -> None:
-    """Every reference of every row that was read. `unclear`: files about which a finding already speaks."""
+class Outside(NamedTuple):
+    """What a row (the first that does, on `line`) names as a row of `target`, and the package does not hold."""
+
+    file: str
+    line: int
+    column: str
+    target: str
+    sourced_id: str
+
+
+def check_references(
+    tables: dict[str, Table[Any]], unclear: set[str], log: FindingLog, *, delta: bool
+) -> list[Outside]:
+    """Every reference of every row that was read. `unclear`: files about which a finding already speaks.
+
+    In a package with a delta file, rows that it lacks may be in the institution: those references are the answer.
+    """
+    outside: list[Outside] = []
     for table in tables.values():
         for reference in table.layout.references:
             target = tables[reference.target]
             if reference.target in unclear or (target.present and not target.complete):
                 continue
             place = table.layout.place(reference.column)
-            if target.present:
+            if target.delta or (delta and not target.present):
+                outside += left_outside(table, reference, place, target)
+            elif target.present:
                 report_dangling(table, reference, place, target, log)
             else:
                 report_absent(table, reference, place, log)
+    return outside
+
+
+def left_outside(table: Table[Any], reference: Reference, place: int, target: Table[Any]) -> Iterator[Outside]:
+    cells = [row[place] for row in table.rows]
+    missing = named_ids(cells) - target.lines.keys() - {""}
+    for row, cell in zip(table.rows, cells, strict=True):
+        for sourced_id in (cell,) if isinstance(cell, str) else cell:
+            if sourced_id in missing:
+                missing.remove(sourced_id)
+                yield Outside(table.layout.file, row.line, reference.column, reference.target, sourced_id)
 
 
 def report_dangling(table: Table[Any], reference: Reference, place: int, target: Table[Any], log: FindingLog) -> None:
@@ -169,7 +198,7 @@ def check_roles(users: Table[UserRow], roles: Table[RoleRow], log: FindingLog) -
             line=line,
             column="role",
         )
-    if roles.intact:
+    if roles.intact and not roles.delta:
         report_roleless(users, held, primaries, log)
     return held
 

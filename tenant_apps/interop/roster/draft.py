@@ -59,6 +59,7 @@ class Plan:
     changes: list[TableChange] = field(default_factory=list)
     state_moves: list[StateMove] = field(default_factory=list)
     new_statuses: list[Values] = field(default_factory=list)  # (id, student_id, state, starts_on, ends_on, reason)
+    leaving: set[UUID] = field(default_factory=set)  # students and staff whom a delta takes out
 
     # What later tables ask of earlier ones: ids by the roster's sourcedId.
     campus_of_org: dict[str, UUID] = field(default_factory=dict)
@@ -67,6 +68,7 @@ class Plan:
     year_of_session: dict[str, UUID] = field(default_factory=dict)
     terms_of_session: dict[str, list[UUID]] = field(default_factory=dict)
     span_of_session: dict[str, Span] = field(default_factory=dict)
+    parent_of_term: dict[UUID, UUID] = field(default_factory=dict)
     grade_levels: dict[str, UUID] = field(default_factory=dict)
     courses: dict[str, UUID] = field(default_factory=dict)
     sections: dict[str, UUID] = field(default_factory=dict)
@@ -76,12 +78,16 @@ class Plan:
     staff: dict[str, UUID] = field(default_factory=dict)
 
     def table(
-        self, kind: str, model: type[models.Model], columns: tuple[str, ...], *, keyed: bool = True
+        self, kind: str, model: type[models.Model], columns: tuple[str, ...], *, keyed: bool = True, end: str = ""
     ) -> TableChange:
         """A new table of the plan, written after those before it."""
-        change = TableChange(kind, model, columns, keyed)
+        change = TableChange(kind, model, columns, keyed, end)
         self.changes.append(change)
         return change
+
+    def change_of(self, model: type[models.Model]) -> TableChange:
+        """What is planned for a table."""
+        return next(change for change in self.changes if change.model is model)
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:

@@ -17,6 +17,7 @@ from tenant_apps.academics.models import Enrolment, SectionTeacher
 from tenant_apps.interop.oneroster.findings import Code, quoted
 from tenant_apps.interop.oneroster.rows import EnrollmentRow
 from tenant_apps.interop.roster.draft import Plan
+from tenant_apps.interop.roster.ending import as_closed, ended_sections, plan_ended_enrolments
 from tenant_apps.interop.roster.findings import PlanCode
 from tenant_apps.interop.roster.tables import Stored, TableChange, Values, stored_rows
 
@@ -44,9 +45,9 @@ def plan_enrolments(plan: Plan) -> None:
             "warning", PlanCode.ENROLLMENT_NOT_IMPORTED, detail, file=ENROLLMENTS, line=rows[0].line, column="role"
         )
     dates = ("section_id", "starts_on", "ends_on")
-    change = plan.table("enrolments", Enrolment, ("student_id", *dates))
+    change = plan.table("enrolments", Enrolment, ("student_id", *dates), end="ends_on")
     _plan_rows(plan, change, students, plan.students, {})
-    change = plan.table("section_teachers", SectionTeacher, ("staff_id", *dates, "role"))
+    change = plan.table("section_teachers", SectionTeacher, ("staff_id", *dates, "role"), end="ends_on")
     _plan_rows(plan, change, teachers, plan.staff, _teachers_roles(teachers))
 
 
@@ -70,10 +71,17 @@ def _plan_rows(
     stored, by_hand = _stored(change.model, change.columns, plan, rows)
     wanted: dict[str, tuple[Any, ...]] = {}
     lines: dict[str, int] = {}
+    ended = ended_sections(plan)
+    ending: list[EnrollmentRow] = []
     for row in rows:
         person, section = people.get(row.user_sourced_id), plan.sections.get(row.class_sourced_id)
         if person is None or section is None:
+            if person is None and plan.roster.delta:
+                _report_no_role(plan, row)
             continue  # An error at the user or the class says why.
+        if person in plan.leaving or section in ended:
+            ending.append(row)
+            continue
         span = _span(plan, row, stored.get(row.sourced_id), (person, section))
         if span is None:
             continue
@@ -81,10 +89,23 @@ def _plan_rows(
         wanted[row.sourced_id] = (person, section, *span, *more)
         lines[row.sourced_id] = row.line
     ids = change.compare(wanted, stored, blank_counts=("ends_on",))
+    if ending:
+        detail = f"{len(ending):,} enrolments of people or in classes that are to be deleted are not imported."
+        plan.log.note(
+            "warning",
+            PlanCode.ENROLLMENT_NOT_IMPORTED,
+            detail,
+            file=ENROLLMENTS,
+            line=ending[0].line,
+            column="userSourcedId",
+        )
     missing = {key: row for key, row in stored.items() if key not in wanted}
+    ends = plan_ended_enrolments(plan, change, set(wanted))
     if plan.close_missing:
-        missing = _close(plan, change, missing, bool(rows))
-    others = [row.values for row in (*missing.values(), *by_hand)]
+        ends |= _close(plan, change, missing, bool(rows), ends)
+    others = [
+        as_closed(row.values, ends[row.id]) if row.id in ends else row.values for row in (*missing.values(), *by_hand)
+    ]
     changed = {row[0] for row in change.changed}
     for same in _repeated(wanted, others, lines, ids):
         _report_overlaps(plan, same, whole=not roles)
@@ -166,25 +187,36 @@ def _span(
     return begin, row.end_date
 
 
-def _close(plan: Plan, change: TableChange, missing: dict[str, Stored], has_rows: bool) -> dict[str, Stored]:
-    """Close what lacks in the roster as of today; the rows of `missing` as they then are."""
-    still_open = {key: row for key, row in missing.items() if (row.values[3] or date.max) > plan.today}
+def _report_no_role(plan: Plan, row: EnrollmentRow) -> None:
+    detail = (
+        f"{quoted(row.user_sourced_id)} is enrolled as {row.role}, but has no such role here nor in roles.csv: add one."
+    )
+    plan.log.note("error", Code.ENROLLMENT_ROLE, detail, file=ENROLLMENTS, line=row.line, column="role")
+
+
+def _close(
+    plan: Plan, change: TableChange, missing: dict[str, Stored], has_rows: bool, ends: dict[UUID, date]
+) -> dict[UUID, date]:
+    """Close what lacks in the roster as of today; the ends by id. `ends`: what is closed already."""
+    still_open = {
+        key: row for key, row in missing.items() if (row.values[3] or date.max) > plan.today and row.id not in ends
+    }
     if not still_open:
-        return missing
-    if not has_rows:
-        detail = f"The roster has no {change.kind} at all, so {len(still_open):,} stored ones stay open."
+        return {}
+    if ENROLLMENTS in plan.roster.delta or not has_rows:
+        why = "What a delta lacks is unchanged" if ENROLLMENTS in plan.roster.delta else "The roster has none at all"
+        detail = f"{why}, so {len(still_open):,} stored {change.kind} stay open."
         plan.log.note("warning", PlanCode.NOTHING_TO_CLOSE_BY, detail, file=ENROLLMENTS)
-        return missing
-    left = dict(missing)
+        return {}
+    closed: dict[UUID, date] = {}
     for key, row in still_open.items():
         if row.values[2] >= plan.today:
             detail = f"{quoted(key)} lacks in the roster, but begins only on {row.values[2]}: remove it by hand."
             plan.log.note("warning", PlanCode.NOT_CLOSED, detail, file=ENROLLMENTS, column="sourcedId")
             continue
-        values = (*row.values[:3], plan.today, *row.values[4:])
-        change.closed.append((row.id, *values))
-        left[key] = Stored(row.id, values)
-    return left
+        closed[row.id] = plan.today
+    change.closed += closed.items()
+    return closed
 
 
 def _report_overlaps(plan: Plan, same: list[Stretch], *, whole: bool) -> None:

@@ -29,6 +29,9 @@ class PlanCode(StrEnum):
     ENROLLMENT_MOVED = "enrollment-moved"
     NO_BEGIN_DATE = "no-begin-date"
     NOT_CLOSED = "not-closed"
+    NOT_DELETED = "not-deleted"
+    NOT_HERE = "not-here"
+    BIRTH_DATE = "birth-date"
     NOTHING_TO_CLOSE_BY = "nothing-to-close-by"
 
 

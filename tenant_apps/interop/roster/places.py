@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from typing import Any
+from uuid import UUID
 
 from tenant_apps.interop.oneroster.findings import Code, quoted
 from tenant_apps.interop.oneroster.rows import AcademicSessionRow, OrgRow
@@ -79,25 +80,26 @@ def _plan_campuses(plan: Plan) -> None:
     stored = stored_by_sourced_id(Campus, change.columns)
     ids = change.compare(wanted, stored)
     change.parked = [ids[sourced_id] for sourced_id in sorted(in_the_way(codes, holders))]
+    plan.campus_of_org |= ids
     orgs = {row.sourced_id: row for row in plan.roster.orgs}
     for row in plan.roster.orgs:
-        school = _school_of(row, orgs)
-        if school is not None:
-            plan.campus_of_org[row.sourced_id] = ids[school.sourced_id]
+        campus = _campus_above(row, orgs, plan.campus_of_org)
+        if campus is not None:
+            plan.campus_of_org[row.sourced_id] = campus
 
 
-def _school_of(row: OrgRow, orgs: dict[str, OrgRow]) -> OrgRow | None:
-    """The org itself or the nearest school above it (a department's)."""
-    here: OrgRow | None = row
-    while here is not None and here.type != "school":
-        here = orgs.get(here.parent_sourced_id)
-    return here
+def _campus_above(row: OrgRow, orgs: dict[str, OrgRow], campuses: dict[str, UUID]) -> UUID | None:
+    """The campus of the org itself, or of the nearest school above it (a department's)."""
+    here: str = row.sourced_id
+    while here not in campuses and here in orgs:
+        here = orgs[here].parent_sourced_id
+    return campuses.get(here)
 
 
 def plan_calendar(plan: Plan) -> None:
     """School years and their terms, semesters and grading periods."""
     sessions = {row.sourced_id: row for row in plan.roster.academic_sessions}
-    plan.span_of_session = {key: Span(row.start_date, row.end_date) for key, row in sessions.items()}
+    plan.span_of_session |= {key: Span(row.start_date, row.end_date) for key, row in sessions.items()}
     _plan_years(plan)
     _plan_terms(plan, sessions)
 
@@ -114,8 +116,8 @@ def _plan_years(plan: Plan) -> None:
         for row in plan.roster.academic_sessions
         if row.type == "schoolYear"
     }
-    plan.years = change.compare(wanted, stored_by_sourced_id(AcademicYear, change.columns))
-    plan.year_of_session = dict(plan.years)
+    plan.years |= change.compare(wanted, stored_by_sourced_id(AcademicYear, change.columns))
+    plan.year_of_session |= plan.years
 
 
 def _plan_terms(plan: Plan, sessions: dict[str, AcademicSessionRow]) -> None:
@@ -137,22 +139,23 @@ def _plan_terms(plan: Plan, sessions: dict[str, AcademicSessionRow]) -> None:
             continue
         plan.year_of_session[row.sourced_id] = year
         if parent is not None:
-            parents[row.sourced_id] = parent.sourced_id
+            parents[row.sourced_id] = parent
         name = plan.log.fitting(row.title, longest, file=SESSIONS, line=row.line, column="title", needed=True)
         kind = str(TERM_KINDS[row.type])
         wanted[row.sourced_id] = (year, None, kind, name, row.start_date, row.end_date)
     # A parent's id must be known before its parts are compared: parents first, level by level.
-    plan.terms = {}
+    done: set[str] = set()
     waiting = list(wanted)
     while waiting:
-        ready = [key for key in waiting if parents.get(key) not in wanted or parents[key] in plan.terms]
+        ready = [key for key in waiting if parents.get(key) not in wanted or parents[key] in done]
         level = {}
         for key in ready:
             parent_id = plan.terms.get(parents.get(key, ""))
             level[key] = (wanted[key][0], parent_id, *wanted[key][2:])
         plan.terms |= change.compare(level, stored)
+        done.update(level)
         waiting = [key for key in waiting if key not in level]
-    _terms_of_sessions(plan, sessions, parents)
+    _terms_of_sessions(plan, [row for row in rows if row.sourced_id in wanted], parents)
     _warn_of_overlaps(plan, [row for row in rows if row.sourced_id in wanted])
 
 
@@ -166,19 +169,28 @@ def _years_by_date(plan: Plan, sessions: dict[str, AcademicSessionRow]) -> list[
 
 def _frame(
     plan: Plan, row: AcademicSessionRow, sessions: dict[str, AcademicSessionRow], by_date: list[tuple[Span, Any]]
-) -> tuple[Any, AcademicSessionRow | None]:
-    """The year above a term, and the nearest term above it. No year at all is an error."""
-    parent: AcademicSessionRow | None = None
-    above = sessions.get(row.parent_sourced_id)
-    if above is not None and (row.start_date < above.start_date or row.end_date > above.end_date):
-        detail = f"{quoted(row.title)} does not lie within its parent {quoted(above.title)} (line {above.line})."
+) -> tuple[Any, str | None]:
+    """The year above a term, and the sourcedId of the nearest term above it. No year at all is an error."""
+    parent: str | None = None
+    above = row.parent_sourced_id
+    frame = plan.span_of_session.get(above)
+    if frame is not None and (row.start_date < frame.starts_on or row.end_date > frame.ends_on):
+        line = f" (line {sessions[above].line})" if above in sessions else ""
+        title = sessions[above].title if above in sessions else above
+        detail = f"{quoted(row.title)} does not lie within its parent {quoted(title)}{line}."
         plan.log.note("warning", PlanCode.SESSION_OUTSIDE, detail, file=SESSIONS, line=row.line, column="startDate")
-    while above is not None and above.type != "schoolYear":
-        if parent is None and above.type in TERM_KINDS:
+    while above in sessions and sessions[above].type != "schoolYear":
+        if parent is None and sessions[above].type in TERM_KINDS:
             parent = above
-        above = sessions.get(above.parent_sourced_id)
-    if above is not None:
-        return plan.years[above.sourced_id], parent
+        above = sessions[above].parent_sourced_id
+    if above in plan.years:
+        return plan.years[above], parent
+    if above in plan.terms and above not in sessions:
+        # A delta names a term that is here: what lies above that is known.
+        if _lies_below(plan, plan.terms[above], plan.terms.get(row.sourced_id)):
+            detail = f"{quoted(row.title)} lies above {quoted(above)} here, which is named as its parent."
+            plan.log.note("error", Code.REFERENCE_CYCLE, detail, file=SESSIONS, line=row.line, column="parentSourcedId")
+        return plan.year_of_session[above], parent or above
     for span, year in by_date:
         if span.starts_on <= row.start_date and row.end_date <= span.ends_on:
             detail = f"{quoted(row.title)} has no school year above it; the one that it lies in by its dates is taken."
@@ -201,15 +213,27 @@ def _frame(
     return None, None
 
 
-def _terms_of_sessions(plan: Plan, sessions: dict[str, AcademicSessionRow], parents: dict[str, str]) -> None:
+def _lies_below(plan: Plan, term: UUID, other: UUID | None) -> bool:
+    """Whether one stored term is another, or lies within it."""
+    here: UUID | None = term
+    while here is not None and other is not None:
+        if here == other:
+            return True
+        here = plan.parent_of_term.get(here)
+    return False
+
+
+def _terms_of_sessions(plan: Plan, rows: list[AcademicSessionRow], parents: dict[str, str]) -> None:
     """What a class means by a session: a term itself, a school year all its top terms."""
     tops: dict[Any, list[Any]] = defaultdict(list)
-    for key, term in plan.terms.items():
-        plan.terms_of_session[key] = [term]
-        if key not in parents and sessions[key].type != "gradingPeriod":
-            tops[plan.year_of_session[key]].append(term)
+    for row in rows:
+        term = plan.terms[row.sourced_id]
+        plan.terms_of_session[row.sourced_id] = [term]
+        if row.sourced_id not in parents and row.type != "gradingPeriod":
+            tops[plan.year_of_session[row.sourced_id]].append(term)
     for key, year in plan.years.items():
-        plan.terms_of_session[key] = tops.get(year, [])
+        known = plan.terms_of_session.get(key, [])
+        plan.terms_of_session[key] = list(dict.fromkeys((*known, *tops.get(year, ()))))
 
 
 def _warn_of_overlaps(plan: Plan, rows: list[AcademicSessionRow]) -> None:

@@ -9,7 +9,9 @@ from uuid import UUID
 
 from shared_apps.core.ids import uuid7
 from tenant_apps.interop.oneroster.findings import quoted
+from tenant_apps.interop.oneroster.layout import STUDENT_ROLES
 from tenant_apps.interop.roster.draft import Plan, StateMove
+from tenant_apps.interop.roster.ending import leaving_students
 from tenant_apps.interop.roster.findings import PlanCode
 from tenant_apps.interop.roster.tables import TableChange, stored_rows
 from tenant_apps.school.models import Student, StudentStatus
@@ -19,6 +21,7 @@ USERS = "users.csv"
 STATUS_COLUMNS = ("id", "student_id", "state", "starts_on", "ends_on", "reason")
 IMPORTED = "Imported from a roster"
 LACKED = "Missing in an imported roster"
+DELETED = "Deleted in an imported roster"
 RETURNED = "In an imported roster again"
 
 
@@ -35,16 +38,19 @@ class Present(NamedTuple):
 
 def plan_states(plan: Plan) -> None:
     """First rows of the history of new students; who lacked in an earlier roster and is back; who lacks now."""
-    change = next(change for change in plan.changes if change.model is Student)
+    change = plan.change_of(Student)
     _begin_histories(plan, change)
     present = _present()
-    known = {row.sourced_id: row.line for row in plan.roster.users}
+    known = {row.user_sourced_id: row.line for row in plan.roster.roles if row.role in STUDENT_ROLES}
+    known |= {row.sourced_id: row.line for row in plan.roster.users if row.sourced_id in plan.students}
+    leaving = leaving_students(plan)
     changed = {row[0] for row in change.changed}
     differing: dict[str, list[int]] = defaultdict(list)
     for student in present:
-        if student.sourced_id not in plan.students or student.state == StudentState.ENROLLED:
+        if student.sourced_id not in known or student.id in leaving or student.state == StudentState.ENROLLED:
             continue
-        if student.state == StudentState.LEFT and student.reason == LACKED and student.since <= plan.today:
+        taken_out = student.state == StudentState.LEFT and student.reason in (LACKED, DELETED)
+        if taken_out and student.since <= plan.today:
             plan.state_moves.append(StateMove(student.id, StudentState.ENROLLED, plan.today, RETURNED))
             change.moved += student.id not in changed
         else:
@@ -55,8 +61,10 @@ def plan_states(plan: Plan) -> None:
             "by hand, or take them out of the roster."
         )
         plan.log.note("warning", PlanCode.STATE_DIFFERS, detail, file=USERS, line=min(lines), column="sourcedId")
+    _leave(plan, change, [student for student in present if student.id in leaving], DELETED)
+    plan.leaving |= leaving.keys()
     if plan.close_missing:
-        _close(plan, change, [student for student in present if student.sourced_id not in plan.students])
+        _close(plan, change, [student for student in present if student.sourced_id not in known])
 
 
 def _begin_histories(plan: Plan, change: TableChange) -> None:
@@ -93,17 +101,29 @@ def _present() -> list[Present]:
 def _close(plan: Plan, change: TableChange, missing: list[Present]) -> None:
     """Students who lack in the roster have left today."""
     enrolled = [student for student in missing if student.state == StudentState.ENROLLED]
-    if enrolled and not plan.students:
+    if not enrolled:
+        return
+    if not plan.roster.delta.isdisjoint((USERS, "roles.csv")):
+        detail = "What a delta lacks is unchanged, so no student leaves for lacking in it."
+        plan.log.note("warning", PlanCode.NOTHING_TO_CLOSE_BY, detail, file=USERS)
+    elif not plan.students:
         detail = f"The roster has no students at all, so {len(enrolled):,} stored ones stay enrolled."
         plan.log.note("warning", PlanCode.NOTHING_TO_CLOSE_BY, detail, file=USERS)
-        return
-    for student in enrolled:
+    else:
+        _leave(plan, change, enrolled, LACKED)
+
+
+def _leave(plan: Plan, change: TableChange, students: list[Present], reason: str) -> None:
+    """Those who are enrolled have left today."""
+    for student in students:
+        if student.state != StudentState.ENROLLED:
+            continue
         first = max(student.since, student.joined_on or student.since)
         if first >= plan.today:
-            detail = f"{quoted(student.sourced_id)} lacks in the roster, but joins only on {first}: change it by hand."
+            detail = f"{quoted(student.sourced_id)} is to leave, but joins only on {first}: change it by hand."
             plan.log.note("warning", PlanCode.NOT_CLOSED, detail, file=USERS, column="sourcedId")
             continue
-        plan.state_moves.append(StateMove(student.id, StudentState.LEFT, plan.today, LACKED))
+        plan.state_moves.append(StateMove(student.id, StudentState.LEFT, plan.today, reason))
         change.ended += 1
 
 

@@ -26,8 +26,9 @@ class Stored(NamedTuple):
 class TableChange:
     """What an import does to one table.
 
-    `columns` are the columns that the roster decides. Rows of `changed` and `closed` are (id, *values of columns),
-    those of `created` too, with the sourced_id after the id where the table has one (`keyed`).
+    `columns` are the columns that the roster decides. Rows of `changed` are (id, *values of columns), those of
+    `created` too, with the sourced_id after the id where the table has one (`keyed`). Rows of `closed` are (id, day):
+    they set the column `end`.
 
     `parked` are changed rows whose stored values stand in the way of other rows of the same import (two students who
     exchange their numbers); the writing moves them aside first.
@@ -37,6 +38,7 @@ class TableChange:
     model: type[models.Model]
     columns: tuple[str, ...]
     keyed: bool = True
+    end: str = ""
     created: list[Values] = field(default_factory=list)
     changed: list[Values] = field(default_factory=list)
     closed: list[Values] = field(default_factory=list)

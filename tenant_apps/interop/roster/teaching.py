@@ -69,7 +69,7 @@ def plan_courses(plan: Plan) -> None:
     columns = ("title", "code", "subject_id", "grade_level_id", "academic_year_id")
     change = plan.table("courses", Course, columns)
     wanted = {row.sourced_id: _course_values(plan, row, subjects) for row in plan.roster.courses}
-    plan.courses = change.compare(wanted, stored_by_sourced_id(Course, columns))
+    plan.courses |= change.compare(wanted, stored_by_sourced_id(Course, columns))
 
 
 def _course_values(plan: Plan, row: CourseRow, subjects: dict[str, UUID]) -> tuple[Any, ...]:
@@ -140,7 +140,7 @@ def plan_sections(plan: Plan) -> None:
         values = _section_values(plan, row)
         if values is not None:
             wanted[row.sourced_id] = values
-    plan.sections = change.compare(wanted, stored_by_sourced_id(Section, columns))
+    plan.sections |= change.compare(wanted, stored_by_sourced_id(Section, columns))
     _plan_section_terms(plan)
 
 
@@ -150,7 +150,7 @@ def _section_values(plan: Plan, row: ClassRow) -> tuple[Any, ...] | None:
         return plan.log.fitting(text, limit, file=CLASSES, line=row.line, column=header, needed=needed)
 
     campus = plan.campus_of_org.get(row.school_sourced_id)
-    if campus is None:
+    if campus is None and row.sourced_id not in plan.sections:
         detail = f"{quoted(row.school_sourced_id)} is no school and lies in none: name the school of the class."
         plan.log.note("error", PlanCode.NO_CAMPUS, detail, file=CLASSES, line=row.line, column="schoolSourcedId")
         return None
@@ -159,7 +159,7 @@ def _section_values(plan: Plan, row: ClassRow) -> tuple[Any, ...] | None:
         fitting(row.title, "title", "title", needed=True),
         fitting(row.class_code, "code", "classCode"),
         str(Section.Kind.HOMEROOM if homeroom else Section.Kind.SCHEDULED),
-        plan.courses[row.course_sourced_id],
+        plan.courses.get(row.course_sourced_id),
         campus,
     )
 

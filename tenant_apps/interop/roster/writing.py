@@ -72,7 +72,7 @@ class _Writer:
             self._copy(change.model, change.created_columns, change.created)
             self._update(change.model, change.columns, change.changed)
             return
-        self._update(change.model, change.columns, change.closed)
+        self._update(change.model, (change.end,), change.closed)
         self._park(change)
         self._update(change.model, change.columns, change.changed)
         self._copy(change.model, change.created_columns, change.created)

@@ -219,6 +219,25 @@ def test_agents_named_at_the_guardian_are_linked_too(tmp_path: Path) -> None:
     assert not links["guardian-2-1"].may_see_records
 
 
+def test_a_link_that_is_named_at_both_of_its_ends_is_one(tmp_path: Path) -> None:
+    def both(tables: Tables) -> None:
+        at = tables["users.csv"][0].index("agentSourcedIds")
+        for row in tables["users.csv"][1:]:
+            row[at] = {"guardian-1-1": "student-1", "student-1": "guardian-1-1"}.get(row[0], "")
+
+    first, again = bring_rows(tmp_path, mutate=both), bring_rows(tmp_path, mutate=both)
+    assert first.counts["student_guardians"] == {"created": 1, "updated": 0, "unchanged": 0, "closed": 0}
+    assert again.counts["student_guardians"] == {"created": 0, "updated": 0, "unchanged": 1, "closed": 0}
+
+
+@pytest.mark.parametrize(("day", "codes"), [("2026-03-02", ["birth-date"]), ("2026-03-01", [])])
+def test_nobody_is_born_tomorrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, day: str, codes: list[str]) -> None:
+    monkeypatch.setattr(services, "local_date", lambda: date(2026, 3, 1))
+    plan = bring_rows(tmp_path, mutate=lambda tables: put(tables, "demographics.csv", 3, "birthDate", day))
+    assert [str(finding.code) for finding in plan.findings] == codes
+    assert [place(finding) for finding in plan.findings] == [("demographics.csv", 4, "birthDate")] * len(codes)
+
+
 def test_rights_of_a_guardian_that_were_set_by_hand_stay(tmp_path: Path) -> None:
     bring_rows(tmp_path)
     StudentGuardian.objects.update(custody="none", may_collect=False, relation="foster_parent")
@@ -307,7 +326,9 @@ def test_new_students_begin_their_history(tmp_path: Path, monkeypatch: pytest.Mo
         ("enrolled", date(2025, 8, 25), date(2025, 12, 1)),
         ("left", date(2025, 12, 1), None),
     ]
-    assert histories["student-3"] == [("enrolled", date(2026, 3, 1), None)]
+    # Nothing says when the third one joined: their first enrolment does.
+    assert histories["student-3"] == [("enrolled", date(2025, 8, 25), None)]
+    assert Student.objects.get(sourced_id="student-3").joined_on == date(2025, 8, 25)
     left = Student.objects.get(sourced_id="student-2")
     assert (left.state, left.left_on) == ("left", date(2025, 12, 1))
 
@@ -369,7 +390,8 @@ def test_names_of_the_world_arrive_whole(tmp_path: Path) -> None:
         assert cell(tables, "users.csv", at, "familyName") == names
 
     bring_rows(tmp_path, mutate=name)
-    assert Student.objects.get(sourced_id="student-1").family_name == names
+    # A tab, as a line break, is a space in a name.
+    assert Student.objects.get(sourced_id="student-1").family_name == names.replace("\t", " ")
 
 
 def test_disabled_users_are_imported_and_counted(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import OperationalError
 from django.http import HttpResponse
 from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 from django.utils import timezone
@@ -24,7 +25,7 @@ from tenant_apps.accounts.models import UserRole
 from tenant_apps.communication.models import Notification
 from tenant_apps.eventlog import jobs, outbox
 from tenant_apps.eventlog.models import Job
-from tenant_apps.eventlog.services import cancel_job
+from tenant_apps.eventlog.services import cancel_job, sweep_jobs
 from tenant_apps.eventlog.tasks import run_job
 from tenant_apps.interop import services
 from tenant_apps.interop.api import uploads
@@ -157,7 +158,9 @@ def test_two_files_are_refused(principal: Asker, roster: bytes, greenwood: Insti
 
 
 def test_json_and_a_form_without_a_boundary_are_refused(principal: Asker) -> None:
-    assert principal.post(PATH, {"file": "x"}).status_code == 415
+    answer = principal.post(PATH, {"file": "x"})
+    assert answer.status_code == 415
+    assert "Send multipart/form-data with the roster's zip as its field `file`." in answer.json()["detail"]
     assert principal.ask("POST", PATH, b"x", CONTENT_TYPE="multipart/form-data").status_code == 400
     assert principal.ask("POST", PATH, b"--x", CONTENT_TYPE="multipart/form-data; boundary=x").status_code == 400
 
@@ -397,6 +400,72 @@ def test_a_cancelled_import_changes_nothing_and_leaves_no_file(
     assert (body["state"], body["errors"]) == ("cancelled", [])
     with institution(greenwood):
         assert not Student.objects.filter(sourced_id__isnull=False).exists()
+    assert stored(greenwood) == []
+
+
+def test_an_upload_that_is_sent_twice_with_a_key_is_imported_once(
+    principal: Asker, roster: bytes, bad_roster: bytes, greenwood: InstitutionContext
+) -> None:
+    def upload(content: bytes, key: str, **fields: str) -> HttpResponse:
+        form = {**fields, "file": SimpleUploadedFile("roster.zip", content, "application/zip")}
+        body = encode_multipart(BOUNDARY, form)
+        return principal.ask("POST", PATH, body, CONTENT_TYPE=MULTIPART_CONTENT, HTTP_IDEMPOTENCY_KEY=key)
+
+    first, again = upload(roster, "one"), upload(roster, "one")
+    assert (again.status_code, again.json(), again["Location"]) == (202, first.json(), first["Location"])
+    assert again["Idempotency-Replayed"] == "true"
+    for other in (upload(bad_roster, "one"), upload(roster, "one", dry_run="true")):
+        assert problem(other)[:2] == (422, "idempotency_key_reused")
+    assert len(stored(greenwood)) == 1
+    assert upload(roster, "two").json()["id"] != first.json()["id"]  # without the key, or under another, it is twice
+
+
+@pytest.fixture
+def away(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """The database goes away while a roster is imported; the answer brings it back."""
+    importing = services.import_roster
+
+    def gone(**given: Any) -> Any:
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(services, "import_roster", gone)
+    return lambda: monkeypatch.setattr(services, "import_roster", importing)
+
+
+def test_an_upload_outlives_the_database_s_absence(
+    away: Callable[[], None],
+    finish: Callable[[HttpResponse], dict[str, Any]],
+    roster: bytes,
+    greenwood: InstitutionContext,
+) -> None:
+    answer = send(as_person(greenwood, cast.of(greenwood).principal), roster)
+    with pytest.raises(OperationalError):
+        finish(answer)
+    assert len(stored(greenwood)) == 1
+    assert notifications(greenwood) == [], "nobody is told of a failure that is none"
+    away()
+    with institution(greenwood):
+        assert sweep_jobs() == 1
+    assert finish(answer)["state"] == "succeeded"
+    assert stored(greenwood) == []
+
+
+def test_an_import_whose_worker_is_lost_again_and_again_is_told_of(
+    away: Callable[[], None],
+    finish: Callable[[HttpResponse], dict[str, Any]],
+    roster: bytes,
+    greenwood: InstitutionContext,
+) -> None:
+    answer = send(as_person(greenwood, cast.of(greenwood).principal), roster)
+    for _ in range(3):
+        with pytest.raises(OperationalError):
+            finish(answer)
+        with institution(greenwood):
+            sweep_jobs()
+            outbox.carry_out()
+    body = as_person(greenwood, cast.of(greenwood).principal).get(answer["Location"]).json()
+    assert (body["state"], body["errors"][0]["code"]) == ("failed", "worker_lost")
+    assert [kind for kind, _, _ in notifications(greenwood)] == ["roster.failed"]
     assert stored(greenwood) == []
 
 

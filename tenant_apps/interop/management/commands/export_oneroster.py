@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,23 @@ from shared_apps.core.context import Kind, institution
 from shared_apps.core.errors import Problem
 from shared_apps.tenants.services import find_tenant
 from tenant_apps.interop.roster.exporting import export_roster
+from tenant_apps.interop.roster.packing import VERSIONS
+
+
+def moment(text: str) -> datetime:
+    """A point in time; UTC where no offset is named. Raises ValueError."""
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 class Command(BaseCommand):
-    help = "Write an institution's roster as a OneRoster CSV 1.2 zip (bulk)."
+    help = "Write an institution's roster as a OneRoster CSV zip, all of it or what has changed since."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("tenant", help="Slug or host of the institution.")
         parser.add_argument("file", type=Path, help="The zip to write; one that is there is replaced.")
+        parser.add_argument("--oneroster", choices=VERSIONS, default="1.2", help="Of OneRoster.")
+        parser.add_argument("--since", type=moment, help="A delta: what was written or deleted from then on.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         target: Path = options["file"]
@@ -28,10 +38,11 @@ class Command(BaseCommand):
         beside = target.with_name(f".{target.name}.part")
         try:
             with institution(context), transaction.atomic():
-                counts = export_roster(beside)
+                exported = export_roster(beside, version=options["oneroster"], since=options["since"])
             beside.replace(target)
         except OSError as error:
             raise CommandError(f"{target} cannot be written: {error.strerror}.") from None
         finally:
             beside.unlink(missing_ok=True)
-        self.stdout.write(f"{target}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
+        counts = ", ".join(f"{count:,} {name}" for name, count in exported.counts.items())
+        self.stdout.write(f"{target}: {counts}\nThe next delta: --since {exported.as_of.isoformat()}")

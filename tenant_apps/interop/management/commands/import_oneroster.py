@@ -27,7 +27,7 @@ class Silent:
 
 
 class Command(BaseCommand):
-    help = "Import a OneRoster CSV 1.2 zip (bulk) into an institution. With errors it changes nothing and ends with 1."
+    help = "Import a OneRoster CSV zip into an institution. With errors it changes nothing and ends with 1."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("tenant", help="Slug or host of the institution.")

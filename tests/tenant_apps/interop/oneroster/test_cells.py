@@ -48,6 +48,13 @@ BAD_CELLS = [
     ("enrollments.csv", 5, "sourcedId", "ab ", Code.BAD_IDENTIFIER, "space around"),
     ("enrollments.csv", 5, "sourcedId", "ä1", Code.BAD_IDENTIFIER, "A-Z"),
     ("enrollments.csv", 5, "sourcedId", "x" * 256, Code.BAD_IDENTIFIER, "256 characters"),
+    ("users.csv", 1, "familyName", "Mül\x07ler", Code.CONTROL_CHARACTER, "U+0007"),
+    ("users.csv", 1, "givenName", "Anna\u202e", Code.CONTROL_CHARACTER, "U+202E"),
+    ("orgs.csv", 2, "name", "Lyc\x0cée", Code.CONTROL_CHARACTER, "U+000C"),
+    ("courses.csv", 1, "subjects", "Mathe\x9fmatik", Code.CONTROL_CHARACTER, "U+009F"),
+    ("demographics.csv", 1, "birthDate", "1899-12-30", Code.BAD_DATE, "can't be meant"),
+    ("roles.csv", 1, "beginDate", "0001-01-01", Code.BAD_DATE, "can't be meant"),
+    ("enrollments.csv", 5, "beginDate", "9999-12-31", Code.BAD_DATE, "can't be meant"),
     ("enrollments.csv", 5, "status", "tobedeleted", Code.DELETION_IN_BULK, "remove the row"),
     ("enrollments.csv", 5, "status", "inactive", Code.BAD_ENUM, "leave the cell empty"),
 ]
@@ -63,6 +70,13 @@ def test_a_bad_cell_is_named_by_file_line_and_column(
     assert place(finding) == (file, row + 1, header)
     assert words in finding.detail
     assert len(finding.detail) < 300
+
+
+@pytest.mark.parametrize("file", ["roles.csv", "enrollments.csv"])
+def test_an_end_in_the_year_9999_is_an_open_one(tmp_path: Path, file: str) -> None:
+    roster = read(tmp_path, mutate=lambda tables: put(tables, file, 1, "endDate", "9999-12-31"))
+    assert (only(roster, Code.BAD_DATE).severity, roster.ok) == ("warning", True)
+    assert (roster.roles if file == "roles.csv" else roster.enrollments)[0].end_date is None
 
 
 GOOD_CELLS = [
