@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
+from shared_apps.core.media import own_file
 from shared_apps.core.models import Record
 
 
@@ -36,8 +37,8 @@ class StoredFile(Record):
 
     @property
     def place(self) -> Path:
-        """Where the content lies on this machine."""
-        return settings.MEDIA_ROOT / self.path
+        """Where the content lies on this machine. Raises SuspiciousFileOperation (core.media)."""
+        return own_file(self.path)
 
     @property
     def url(self) -> str:

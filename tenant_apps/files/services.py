@@ -20,9 +20,9 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from shared_apps.core.context import current_institution
 from shared_apps.core.errors import Gone, Unavailable
 from shared_apps.core.ids import uuid7
+from shared_apps.core.media import own_folder
 from tenant_apps.files.models import StoredFile
 
 CHUNK = 256 * 1024
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 def folder() -> Path:
     """Where the current institution's files lie."""
-    return settings.MEDIA_ROOT / str(current_institution().id) / "files"
+    return own_folder() / "files"
 
 
 class Incoming:

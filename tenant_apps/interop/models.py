@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
+from shared_apps.core.media import own_file
 from shared_apps.core.models import Record
 from tenant_apps.eventlog.models import Job
 
@@ -45,7 +46,7 @@ class RosterImport(Record):
     @property
     def upload(self) -> Path:
         """Where the uploaded file lies while the job hasn't ended."""
-        return settings.MEDIA_ROOT / self.stored_path
+        return own_file(self.stored_path)
 
     def findings_of(self, severity: str) -> list[dict[str, Any]]:
         """The kept findings of one severity, as the API shows them."""

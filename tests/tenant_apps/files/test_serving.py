@@ -112,7 +112,8 @@ def test_streaming_asks_the_database_nothing(
 
 
 def test_an_expired_or_missing_file_is_gone(teacher: Asker, stored: StoredFile, cast: casting.Cast) -> None:
-    stored.place.unlink()
+    with institution(cast.institution):
+        stored.place.unlink()
     assert teacher.get(stored.url).status_code == 410
     with institution(cast.institution):
         StoredFile.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
