@@ -38,9 +38,15 @@ def _django_db_helper(request: pytest.FixtureRequest, django_db_setup: None, dja
             connections.close_all()
             servers.reset_database()
         else:
-            with transaction.atomic():
+            undone = transaction.atomic()
+            with platform():  # within a module's own transaction this is a savepoint, and that is a query
+                undone.__enter__()
+            try:
                 yield
-                transaction.set_rollback(True)
+            finally:
+                with platform():
+                    transaction.set_rollback(True)
+                    undone.__exit__(None, None, None)
     _forget_what_the_process_remembers()
 
 

@@ -1,10 +1,13 @@
 """One JSON object a line on standard output, from structlog and from the standard library alike."""
 
 import logging
+import re
 import sys
 from typing import Any
 
+import django.db.utils
 import orjson
+import psycopg.errors
 import structlog
 
 from shared_apps.core.context import InstitutionContext, current
@@ -22,6 +25,24 @@ def _dumps(event: dict[str, Any], **_: Any) -> str:
     return orjson.dumps(event, default=str).decode()
 
 
+DATABASE_ERRORS = frozenset(
+    name
+    for module in (django.db.utils, psycopg.errors)
+    for name, kind in vars(module).items()
+    if isinstance(kind, type) and issubclass(kind, django.db.utils.Error | psycopg.Error)
+)
+VALUE = re.compile(r': ".*"\Z', re.S)
+
+
+def _without_values(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """PostgreSQL names the row that it refuses, below the message and where it cannot read a value: those are people's
+    words, and no reader of logs needs them."""
+    for stack in event.get("exception") or ():
+        if stack["exc_type"] in DATABASE_ERRORS:
+            stack["exc_value"] = VALUE.sub(": (a value)", stack["exc_value"].partition("\n")[0])
+    return event
+
+
 SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
     _place,
@@ -29,6 +50,7 @@ SHARED: list[Any] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     # Without the local variables of each frame: they hold passwords, tokens and pupils.
     structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
+    _without_values,
 ]
 
 

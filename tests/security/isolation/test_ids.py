@@ -13,6 +13,7 @@ from tests.api import Asker
 from tests.security.isolation.canaries import CANARY, Leak, Twins, Watched, digest_of
 from tests.security.isolation.probing import Address, addresses, keys_for
 
+pytestmark = pytest.mark.django_db
 WITH_KEY = [address for address in addresses() if "<id>" in address.path]
 LISTS = [address for address in addresses() if "<id>" not in address.path and "GET" in address.methods]
 
