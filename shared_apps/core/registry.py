@@ -55,6 +55,16 @@ class TableDesk(Protocol):
         """Read an import's form, keep its file and start the job, once for an Idempotency-Key. Raises Problem."""
 
 
+PlatformJob = Callable[[UUID, dict[str, Any], Callable[[float, str], None]], dict[str, Any]]
+"""Work on institutions that an operator starts: the job's id, its parameters, and how to show per cent and step. Runs
+on the platform, in a thread and on connections of its own, and again when its worker died. Returns the job's result."""
+
+
+class JobStarter(Protocol):
+    def __call__(self, *, kind: str, parameters: dict[str, Any], requested_by: UUID) -> UUID:
+        """Start a job inside the present institution, in the open transaction; its id."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An answer as it is kept under a key. `request` is the digest of the request that it belongs to."""
@@ -87,6 +97,8 @@ class Registry:
     scope_targets: dict[Scope, type[Model]] = field(default_factory=dict)
     grants: dict[str, dict[PermissionCatalogue, frozenset[Action]]] = field(default_factory=dict)
     table_desk: TableDesk | None = None
+    platform_jobs: dict[str, PlatformJob] = field(default_factory=dict)
+    start_job: JobStarter | None = None
     record_routes: list[Callable[[Any, str, str], list[URLPattern]]] = field(default_factory=list)
     answers: Answers | None = None
     publisher: Callable[..., None] | None = None

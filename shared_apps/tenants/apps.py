@@ -8,6 +8,9 @@ class TenantsConfig(AppConfig):
     label = "tenants"
 
     def ready(self) -> None:
+        from shared_apps.tenants.jobs import JOBS
         from shared_apps.tenants.permissions import TenantsPermission
 
-        registry.grant("operator", TenantsPermission.INSTITUTION, "view add change")
+        registry.platform_jobs |= JOBS
+        for subject in TenantsPermission:
+            registry.grant("operator", subject, " ".join(subject.actions))

@@ -21,7 +21,7 @@ from shared_apps.core.registry import NewInstitution, registry
 from shared_apps.core.roles import ensure_serving_role, grant_serving_role
 from shared_apps.tenants import template
 from shared_apps.tenants.addresses import fresh, hold_slug
-from shared_apps.tenants.lifecycle import move
+from shared_apps.tenants.lifecycle import move, record, tell
 from shared_apps.tenants.models import WITHOUT_SCHEMA, SchemaTemplate, Tenant
 from shared_apps.tenants.slugs import check_slug
 
@@ -76,6 +76,25 @@ def check_new(new: NewInstitution) -> None:
             raise Invalid.at("/admin_email", "This is not an e-mail address.", code="invalid_email") from None
     for check in registry.new_institution_checks:
         check(new)
+
+
+def change_institution(*, tenant: Tenant, name: str | None = None, plan: str | None = None) -> Tenant:
+    """Give an institution another name or plan."""
+    with platform(), transaction.atomic():
+        locked = Tenant.objects.select_for_update().get(pk=tenant.pk)
+        changes = {
+            field: value
+            for field, value in (("name", name), ("plan", plan))
+            if value is not None and value != getattr(locked, field)
+        }
+        if changes:
+            told = "; ".join(f"{field}: {getattr(locked, field)} -> {value}" for field, value in changes.items())
+            for field, value in changes.items():
+                setattr(locked, field, value)
+            locked.save(update_fields=[*changes, "updated_at"])
+            record(locked, "change", reason=told)
+            tell(locked)
+    return fresh(tenant)
 
 
 def _taken(slug: str) -> Conflict:

@@ -7,12 +7,13 @@ class EventlogConfig(AppConfig):
 
     def ready(self) -> None:
         from shared_apps.core.registry import registry
-        from tenant_apps.eventlog import answers, outbox, services
+        from tenant_apps.eventlog import answers, operators, outbox, services
         from tenant_apps.eventlog.permissions import EventlogPermission
 
         registry.publisher = outbox.write
         registry.answers = answers
         registry.restore_step("eventlog.promises", services.settle_after_restore)
+        operators.register()
         outbox.handle("job", services.send_job)
         for role in ("principal", "teacher", "guardian", "student", "operator"):
             registry.grant(role, EventlogPermission.JOB, "view change")
