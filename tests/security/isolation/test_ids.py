@@ -75,6 +75,21 @@ def test_a_record_cannot_be_made_to_refer_to_another_institution_s(twins: Twins,
     assert tried > 20
 
 
+def test_bulk_requests_do_not_reach_them_either(twins: Twins, principal: Watched) -> None:
+    before, tried = digest_of(twins.there), 0
+    for address in (one for one in addresses() if one.path.endswith("/bulk/") and one.model in twins.only_there):
+        told = []
+        for key in (twins.only_there[address.model], uuid4()):
+            for asked in ({"update": [{"id": str(key)}]}, {"delete": [str(key)]}):
+                answer = principal.post(address.path, {**asked, "atomic": False})
+                told.append((answer.status_code, [row["status"] for row in answer.json().get("results", [])]))
+        assert told[:2] == told[2:], address.path
+        assert {status for _, rows in told for status in rows} <= {403, 404, 405}
+        tried += any(rows for _, rows in told)
+    assert tried > 10
+    assert digest_of(twins.there) == before
+
+
 @pytest.mark.usefixtures("engine_stays_there")
 def test_an_engine_that_stays_elsewhere_fails_the_probes(twins: Twins, principal: Watched) -> None:
     """Negative control of all of the above."""
