@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from platform_config.children import finish, own_identity, spawn, tie_to_parent
 from platform_config.embedded import EmbeddedServerError, EmbeddedServers
@@ -163,9 +164,22 @@ def run_scratch(command: list[str]) -> int:
             "SECRET_KEY": os.environ.get("SECRET_KEY") or secrets.token_urlsafe(48),
         }
         if not os.environ.get("DATABASE_URL"):
-            # Only migrating makes the serving role, and an empty database has not been migrated.
-            environment.setdefault("DATABASE_APP_URL", servers.database_url)
+            environment.setdefault("DATABASE_APP_URL", _serving_role(servers.database_url))
         return _run(command, environment)
+
+
+def _serving_role(owner_url: str) -> str:
+    """The address of a new role that serves: only migrating makes the derived one, and a command may come before."""
+    import psycopg
+    from psycopg import sql
+
+    name, password = "scratch_app", secrets.token_hex(16)
+    with psycopg.Connection.connect(owner_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), sql.Literal(password))
+        )
+    parts = urlsplit(owner_url)
+    return urlunsplit(parts._replace(netloc=f"{name}:{password}@{parts.netloc.rpartition('@')[2]}"))
 
 
 # --- Before the start ---------------------------------------------------------------------------------------

@@ -319,6 +319,22 @@ def test_scratch_runs_a_command_with_servers_of_its_own_and_passes_its_exit_code
     assert bare_place.left(within=0) == []
 
 
+def test_in_a_scratch_the_platform_is_set_up_and_its_log_is_closed_to_who_serves(bare_place: Place) -> None:
+    """With one role for both, either nothing could be written, or the log could be written anew."""
+    script = """
+python manage.py tenant list 2>refusal; echo "$? $(cat refusal)"
+python manage.py migrate_platform >/dev/null && python manage.py tenant create first First
+"""
+    command = [sys.executable, "-m", "platform_config.launch", "scratch", "sh", "-c", script]
+    ran = subprocess.run(
+        command, cwd=TOP, env=bare_place.environment, timeout=60, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    first, second = ran.stdout.splitlines()
+    assert first == "1 CommandError: The database holds no platform yet; run `manage.py migrate_platform`."
+    assert second.startswith("First is active at first.")
+
+
 # Hides every installed package that requirements/base.txt doesn't list, then loads what the Procfile's processes load.
 BASE_ONLY = """
 import sys

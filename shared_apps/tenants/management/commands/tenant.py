@@ -5,6 +5,8 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import ProgrammingError
+from psycopg.errors import UndefinedTable
 
 from shared_apps.core.actors import Actor, ActorKind, acting
 from shared_apps.core.context import Kind, State, institution
@@ -108,6 +110,10 @@ class Command(BaseCommand):
         except (Problem, ValidationError) as refused:
             problem = as_problem(refused)
             raise CommandError(problem.detail if problem else str(refused)) from None
+        except ProgrammingError as error:
+            if isinstance(error.__cause__, UndefinedTable):
+                raise CommandError("The database holds no platform yet; run `manage.py migrate_platform`.") from None
+            raise
 
     def _create(self, options: dict[str, Any]) -> None:
         tenant = create_institution(
