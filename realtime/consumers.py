@@ -21,7 +21,7 @@ from realtime import watch
 from realtime.database import in_thread
 from realtime.refusals import BAD_FRAMES, DEFECT, STALLED, Close, Receive, Send, problem_frame, text_frame
 from shared_apps.core.context import InstitutionContext
-from shared_apps.core.errors import Invalid, NotFound, Problem, Unauthenticated, Unavailable
+from shared_apps.core.errors import Invalid, NotFound, Problem, TooMany, Unauthenticated, Unavailable
 from shared_apps.core.permissions import Principal
 from shared_apps.tenants import hosts
 from shared_apps.tenants.middleware import gate
@@ -74,7 +74,11 @@ class NotificationsConsumer:
         if message["type"] != "websocket.connect":
             return
         await self._base_send({"type": "websocket.accept"})
-        watch.add(self._watched)
+        try:
+            watch.add(self._watched)
+        except TooMany as refused:
+            await self._say_goodbye(Close.because(refused))
+            return
         try:
             close = await self._listen_and_serve()
         except (redis.RedisError, OSError) as error:

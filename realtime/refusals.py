@@ -5,13 +5,14 @@ from typing import Any, Final
 
 import orjson
 
-from shared_apps.core.errors import Gone, NotFound, Problem, Unauthenticated, Unavailable
+from shared_apps.core.errors import Gone, NotFound, Problem, TooMany, Unauthenticated, Unavailable
 
 BAD_FRAMES: Final = 4400
 NOT_SIGNED_IN: Final = 4401
 NOT_ALLOWED: Final = 4403
 NOT_FOUND: Final = 4404
 STALLED: Final = 4408
+TOO_MANY: Final = 4429
 DEFECT: Final = 4500
 UNAVAILABLE: Final = 4503
 
@@ -35,6 +36,8 @@ class Close(Exception):
                 return cls(NOT_SIGNED_IN, problem)
             case NotFound() | Gone():
                 return cls(NOT_FOUND, problem)
+            case TooMany():
+                return cls(TOO_MANY, problem)
             case Unavailable():
                 return cls(UNAVAILABLE, problem)
             case _:

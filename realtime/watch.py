@@ -5,10 +5,12 @@ The bus calls from its own thread; a socket looks again in its event loop.
 
 import asyncio
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from shared_apps.core import bus
+from shared_apps.core.errors import TooMany
 from shared_apps.tenants import hosts
 
 
@@ -22,18 +24,30 @@ class Watched:
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
 
+MOST_OF_A_PERSON = 20
+"""Sockets that one person may have open in a process: more than windows on all of their devices, less than harm."""
 _open: set[Watched] = set()
+_of_person: Counter[tuple[UUID, UUID]] = Counter()
 _lock = threading.Lock()
 
 
 def add(watched: Watched) -> None:
+    """Raises TooMany when the person has as many sockets as one may have."""
+    person = (watched.institution_id, watched.user_id)
     with _lock:
+        if _of_person[person] >= MOST_OF_A_PERSON:
+            raise TooMany(f"You have {MOST_OF_A_PERSON} sockets open; close one first.", code="too_many_sockets")
+        _of_person[person] += 1
         _open.add(watched)
 
 
 def remove(watched: Watched) -> None:
+    person = (watched.institution_id, watched.user_id)
     with _lock:
-        _open.discard(watched)
+        _open.remove(watched)
+        _of_person[person] -= 1
+        if not _of_person[person]:
+            del _of_person[person]
 
 
 def _wake(institution_id: str, user_id: str) -> None:

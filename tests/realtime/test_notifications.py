@@ -45,6 +45,30 @@ def test_a_notification_arrives_while_the_socket_is_open(
     asyncio.run(client())
 
 
+def test_a_person_has_no_more_sockets_than_windows(
+    application: Any, greenwood: InstitutionContext, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "MOST_OF_A_PERSON", 2)
+    teacher, principal = sign_in(greenwood).access, sign_in(greenwood, "principal").access
+
+    async def client() -> None:
+        held = [Socket(application, greenwood, token=teacher) for _ in range(2)]
+        for socket in held:
+            await socket.open()
+        third = Socket(application, greenwood, token=teacher)
+        assert await third.refused() == (4429, "too_many_sockets")
+        other = Socket(application, greenwood, token=principal)
+        await other.open()
+        await held.pop().leave()
+        again = Socket(application, greenwood, token=teacher)
+        await again.open()
+        for socket in (*held, other, again):
+            await socket.leave()
+        assert not watch._of_person
+
+    asyncio.run(client())
+
+
 def test_a_client_that_resumes_misses_nothing_and_gets_nothing_twice_while_more_arrives(
     application: Any, greenwood: InstitutionContext, sign_in: SignIn, tell: Tell
 ) -> None:
