@@ -39,3 +39,4 @@ institution = [
     path("interop/", include(interop.urlpatterns)),
 ]
 operator = [*everywhere, path("platform/", include(tenants.platform_routes))]
+public = tenants.public_routes

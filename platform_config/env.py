@@ -121,6 +121,30 @@ def folder(name: str) -> Path | None:
     return Path(raw) if raw else None
 
 
+def mail(name: str) -> dict[str, Any]:
+    """A mail server as `smtp://user:password@host:587` (STARTTLS), `smtps://...:465` (TLS) or `smtp+plain://host:25`;
+    an empty dictionary when it is not set."""
+    raw = text(name, " ").strip()
+    if not raw:
+        return {}
+    parts = urlsplit(raw)
+    ports = {"smtp": 587, "smtps": 465, "smtp+plain": 25}
+    try:
+        port = parts.port
+    except ValueError:
+        raise SettingsError(f"{name} has a port that is not a number.") from None
+    if parts.scheme not in ports or not parts.hostname:
+        raise SettingsError(f"{name} begins with {parts.scheme!r}; write smtp://user:password@host:587.")
+    return {
+        "host": parts.hostname,
+        "port": port or ports[parts.scheme],
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "ssl": parts.scheme == "smtps",
+        "starttls": parts.scheme == "smtp",
+    }
+
+
 def rate(name: str, default: str) -> tuple[int, int]:
     """A limit as "1000/hour" -> (requests, seconds)."""
     raw = text(name, default)

@@ -29,6 +29,12 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(hour=3, minute=20),
         "options": {"expires": 3600},
     },
+    # A sign-up wakes a worker by itself; this is for what was lost, and for letters that were not taken.
+    "platform.sign_ups": {
+        "task": "platform.sign_ups",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 50},
+    },
     # After the grace period an hour does not matter; a deletion that was killed goes on with the next one.
     "platform.deletions": {
         "task": "platform.deletions",

@@ -137,6 +137,16 @@ REFUSED_PASSWORDS: frozenset[str] = frozenset()
 ACCESS_TOKEN_SECONDS = env.integer("ACCESS_TOKEN_SECONDS", 900, least=30)
 SESSION_DAYS = env.integer("SESSION_DAYS", 30, least=1)
 
+# Letters. Without a mail server, signing up is closed and nothing is sent.
+EMAIL = env.mail("EMAIL_URL")
+SIGN_UP_OPEN = bool(EMAIL)
+EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+EMAIL_HOST, EMAIL_PORT = EMAIL.get("host", ""), EMAIL.get("port", 0)
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = EMAIL.get("user", ""), EMAIL.get("password", "")
+EMAIL_USE_SSL, EMAIL_USE_TLS = EMAIL.get("ssl", False), EMAIL.get("starttls", False)
+EMAIL_TIMEOUT = 15  # seconds
+DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", f"no-reply@{PLATFORM_DOMAIN}")
+
 RATE_LIMIT_USER = env.rate("RATE_LIMIT_USER", "1000/hour")
 RATE_LIMIT_ANON = env.rate("RATE_LIMIT_ANON", "100/hour")
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024

@@ -9,7 +9,12 @@ from platform_config.env import borrow
 borrow("environment")
 
 from platform_config.settings.base import *  # noqa: E402, F403
-from platform_config.settings.base import INSTALLED_APPS, SHARED_APPS  # noqa: E402
+from platform_config.settings.base import INSTALLED_APPS, SHARED_APPS, SIGN_UP_OPEN  # noqa: E402
+
+# Letters are printed where the worker runs, unless there is a mail server.
+if not SIGN_UP_OPEN:
+    SIGN_UP_OPEN = True
+    EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 
 # The demo's commands exist here only: production cannot make demo people.
 SHARED_APPS = [*SHARED_APPS, "platform_config.demo"]

@@ -104,6 +104,8 @@ class Registry:
     publisher: Callable[..., None] | None = None
     authenticator: Callable[[HttpRequest], Principal | None] | None = None
     time_zone: Callable[[], str | None] | None = None
+    invite: Callable[[str], str | None] | None = None
+    """The invitation of the present institution's person with this e-mail; None for nobody, or who has a password."""
 
     def scope(self, model: type[Model], scope: Scope, resolver: ScopeResolver) -> None:
         """Say how `scope` narrows `model`; once only."""

@@ -61,6 +61,17 @@ def hold(domain: Domain) -> Domain:
     return domain
 
 
+def demand_free(slug: str) -> None:
+    """Raises Conflict when a slug could not be had now. Who asks may still lose it to somebody faster."""
+    with platform():
+        held = Domain.objects.filter(Q(slug=slug) | Q(looks=looks(slug), looks__gt="")).first()
+        if held is not None:
+            raise _refusal(Domain(slug=slug), "tenants_domain_looks" if held.slug != slug else "")
+        warm = ReleasedHost.objects.filter(Q(host=host_of(slug)) | Q(looks=looks(slug), looks__gt=""))
+        if warm.filter(free_at__gt=datetime.now(UTC)).exists():
+            raise Conflict(f"{slug!r} was another institution's not long ago; choose another slug.", code="slug_taken")
+
+
 def release(domain: Domain) -> None:
     """Take a host from its institution in the open transaction; for a while nobody else gets it."""
     ReleasedHost.objects.update_or_create(

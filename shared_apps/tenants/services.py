@@ -47,6 +47,9 @@ def create_institution(*, new: NewInstitution, finish: Callable[[Tenant], None] 
             tenant.refresh_from_db()
             if tenant.state != State.PROVISIONING:
                 raise _taken(new.slug)
+            # Only now is it ours: whoever else was making it has died, or never was.
+            tenant.name, tenant.plan = new.name.strip(), new.plan
+            tenant.save(update_fields=["name", "plan", "updated_at"])
             at("schema")
             _make_schema(tenant)
             asked_by, made_by = actor(), platform_work("institution creation")
@@ -103,8 +106,8 @@ def _taken(slug: str) -> Conflict:
 
 def _claim(new: NewInstitution) -> Tenant:
     """The new row, or the one that a killed creation of the same slug left behind."""
-    slug, name = check_slug(new.slug, kind=new.kind), new.name.strip()
-    tenant = Tenant(name=name, kind=new.kind, plan=new.plan)
+    slug = check_slug(new.slug, kind=new.kind)
+    tenant = Tenant(name=new.name.strip(), kind=new.kind, plan=new.plan)
     try:
         with transaction.atomic():
             if new.kind == Kind.OPERATOR and Tenant.objects.filter(kind=Kind.OPERATOR).exists():
@@ -116,7 +119,6 @@ def _claim(new: NewInstitution) -> Tenant:
         left = Tenant.objects.filter(domains__slug=slug, state=State.PROVISIONING, kind=new.kind).first()
         if left is None:
             raise
-        Tenant.objects.filter(pk=left.pk).update(name=name, plan=new.plan)
         return left
 
 

@@ -9,10 +9,11 @@ class AccountsConfig(AppConfig):
     label = "accounts"
 
     def ready(self) -> None:
-        from tenant_apps.accounts import authentication, catalogue, services, sessions
+        from tenant_apps.accounts import authentication, catalogue, invitations, services, sessions
         from tenant_apps.accounts.permissions import AccountsPermission
 
         registry.authenticator = authentication.authenticate
+        registry.invite = invitations.invite
         registry.provisioning_step("accounts.first_administrator", services.first_administrator)
         registry.restore_step("accounts.sessions", sessions.end_all_sessions)
         for subject in AccountsPermission:

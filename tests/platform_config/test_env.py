@@ -133,3 +133,25 @@ def test_production_refuses_a_base_that_was_left_in_debug() -> None:
         started = subprocess.run(command, cwd=TOP, env=environment, check=False, capture_output=True, text=True)
         assert ("DEBUG is on" in started.stderr) is debug, started.stderr
         assert (started.returncode != 0) is debug
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("smtp://a%40b:p%3Aw@mail.example", ("mail.example", 587, "a@b", "p:w", False, True)),
+        ("smtps://mail.example:1465", ("mail.example", 1465, "", "", True, False)),
+        ("smtp+plain://localhost", ("localhost", 25, "", "", False, False)),
+    ],
+)
+def test_a_mail_server_is_read(monkeypatch: pytest.MonkeyPatch, address: str, found: tuple[object, ...]) -> None:
+    monkeypatch.setenv("EMAIL_URL", address)
+    assert tuple(env.mail("EMAIL_URL").values()) == found
+
+
+@pytest.mark.parametrize("address", ["mail.example", "http://mail.example", "smtp://", "smtp://mail.example:many"])
+def test_what_is_no_mail_server_stops_the_start(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("EMAIL_URL", address)
+    with pytest.raises(env.SettingsError, match="EMAIL_URL"):
+        env.mail("EMAIL_URL")
+    monkeypatch.delenv("EMAIL_URL")
+    assert env.mail("EMAIL_URL") == {}

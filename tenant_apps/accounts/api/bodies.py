@@ -18,6 +18,11 @@ class AuthSignIn(Body):
     )
 
 
+class AuthInvitation(Body):
+    token = serializers.CharField(max_length=200)
+    password = _password()
+
+
 class AuthTokens(serializers.Serializer):
     access = serializers.CharField(help_text="A JWT; send it as Authorization: Bearer. Absent with cookies.")
     refresh = serializers.CharField(help_text="Opaque, for one use at auth/refresh/. Absent with cookies.")

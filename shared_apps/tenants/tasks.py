@@ -1,0 +1,11 @@
+"""What workers do about institutions, by the clock and when they are woken."""
+
+from celery import shared_task
+
+from shared_apps.tenants.signing_up.carrying_out import carry_on
+
+
+@shared_task(name="platform.sign_ups", platform=True)
+def carry_on_sign_ups() -> None:
+    """Write the letters of sign-ups that are due, and make what is confirmed."""
+    carry_on()
