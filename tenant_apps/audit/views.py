@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db import models, transaction
+from django.db import models
 from django.http import HttpResponse
 from django.urls import URLPattern, path
 from drf_spectacular.types import OpenApiTypes
@@ -16,6 +16,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from shared_apps.core.api import PlatformView, ResourceViewSet
+from shared_apps.core.api.etags import row_tag
+from shared_apps.core.api.idempotency import once
 from shared_apps.core.api.querystring import bad, pairs, parse_key
 from shared_apps.core.api.reading import Sight
 from shared_apps.core.errors import Forbidden, Invalid, NotFound
@@ -206,12 +208,15 @@ class RestoreView(PastView):
         key = parse_key(id)
         demand_everything(self.resource.see(self.principal, Action.DELETE))
         seen = self.resource.see(self.principal, Action.ADD)
-        with transaction.atomic():
+
+        def work() -> HttpResponse:
             past.restore(self.model, key)
             body = self.resource.reader().one(seen, key, whole=True)
             if body is None:
                 raise Forbidden("This would place the record outside of your scope.", code="outside_scope")
-        return HttpResponse(body, content_type="application/json")
+            return HttpResponse(body, content_type="application/json", headers={"ETag": row_tag(body)})
+
+        return once(request._request, self.principal.user_id, work)
 
 
 def sees_everything(seen: Sight) -> bool:
@@ -296,7 +301,8 @@ def _deleted(resource: type[ResourceViewSet], prefix: str) -> type[PastView]:
 
 
 def _restore(resource: type[ResourceViewSet], prefix: str) -> type[PastView]:
-    from shared_apps.core.api.schema import record_example  # the schema describes resources, which have these views
+    # Here, since the schema describes resources, which have these views.
+    from shared_apps.core.api.schema import IDEMPOTENCY_KEY, record_example
 
     plural, code = resource.queryset.model._meta.verbose_name_plural, resource.permission.code(Action.DELETE)
     described = extend_schema(
@@ -307,7 +313,7 @@ def _restore(resource: type[ResourceViewSet], prefix: str) -> type[PastView]:
             "the way: its number was given to another, what it belonged to is gone, a rule has changed.\n\n"
             f"Needs the permissions `{code}`, for the whole institution, and `{resource.permission.code(Action.ADD)}`."
         ),
-        parameters=[KEY],
+        parameters=[KEY, IDEMPOTENCY_KEY],
         request=None,
         responses=_answer(resource.serializer_class, record_example(resource), "The record as it stands again."),
     )
