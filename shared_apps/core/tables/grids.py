@@ -32,7 +32,6 @@ HELP_SHEET = "Explanations"
 COMMENT = "#lyceum:"
 OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 ZIP = b"PK\x03\x04"
-_ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 _MERGED = re.compile(rb'<(?:\w+:)?mergeCell\s[^>]*ref="([^"]{1,40})"')
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _DELIMITERS = (",", ";", "\t")
@@ -74,8 +73,6 @@ def read_grid(path: Path, *, sheet: str = "") -> Grid:
     """
     with path.open("rb") as file:
         start = file.read(4096)
-        if start.startswith(OLE2) and _ENCRYPTED in start + file.read(4 * 1024 * 1024):
-            raise refused("The workbook is protected by a password; save it without one.", "encrypted_workbook")
     form = form_of(start)
     if form == "csv" and sheet:
         raise Invalid.at("/sheet", "A CSV file has no sheets; leave the name away.", code="no_sheets")

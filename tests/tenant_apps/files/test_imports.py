@@ -227,6 +227,40 @@ def test_a_form_with_no_file_or_two_is_refused(principal: Asker, media: Path) ->
     assert [path for path in media.rglob("*") if path.is_file()] == []
 
 
+def test_two_files_of_one_name_are_refused(principal: Asker, media: Path) -> None:
+    files = [SimpleUploadedFile(f"{name}.csv", b"code,name\r\nA,B") for name in "ab"]
+    answer = principal.ask(
+        "POST", CAMPUSES, encode_multipart(BOUNDARY, {"file": files}), CONTENT_TYPE=MULTIPART_CONTENT
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "two_files"), answer.content
+    assert [path for path in media.rglob("*") if path.is_file()] == []
+
+
+def test_a_workbook_with_a_password_says_so(principal: Asker, media: Path) -> None:
+    # MS-OFFCRYPTO: an OLE2 file with a stream whose name is written in UTF-16.
+    locked = grids.OLE2 + bytes(600) + "EncryptedPackage".encode("utf-16-le") + bytes(600)
+    answer = send(principal, CAMPUSES, locked, name="locked.xlsx")
+    assert (answer.status_code, answer.json()["code"]) == (400, "old_workbook"), answer.content
+    assert "password" in answer.json()["detail"]
+
+
+def test_a_hidden_sheet_is_passed_over_and_named(principal: Asker, greenwood: InstitutionContext) -> None:
+    book = Workbook()
+    book.active.title = "Drafts"
+    book.active.append(["code", "name"])
+    book.active.append(["H", "Hidden"])
+    book.active.sheet_state = "hidden"
+    told = bring(principal, greenwood, CAMPUSES, workbook(["code", "name"], ["V", "Visible"], book=book))
+    assert [(w["code"], "Drafts" in w["detail"]) for w in told["result"]["warnings"]] == [("hidden_sheet", True)]
+    with institution(greenwood):
+        assert Campus.objects.filter(code="V").exists()
+        assert not Campus.objects.filter(code="H").exists()
+    named = bring(
+        principal, greenwood, CAMPUSES, workbook(["code", "name"], ["W", "x"], book=book, title="B"), sheet="Drafts"
+    )
+    assert named["result"]["counts"]["created"] == 1, "who names it means it"
+
+
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(
     principal: Asker, greenwood: InstitutionContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
