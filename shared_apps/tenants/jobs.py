@@ -1,5 +1,6 @@
 """What operators start and a worker does: backups, restores, migrations. Each may be begun again (core.registry)."""
 
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -7,6 +8,7 @@ from shared_apps.core.errors import Conflict, NotFound
 from shared_apps.core.registry import PlatformJob
 from shared_apps.tenants.addresses import fresh
 from shared_apps.tenants.backups import back_up, restore, undo_restore
+from shared_apps.tenants.checking import findings
 from shared_apps.tenants.migrating import migrate_institutions
 from shared_apps.tenants.models import Backup, Tenant
 
@@ -45,6 +47,10 @@ def migrate(job: UUID, parameters: dict[str, Any], show: Any) -> dict[str, Any]:
     return {"migrated": len(outcome.migrated)}
 
 
+def check(job: UUID, parameters: dict[str, Any], show: Any) -> dict[str, Any]:
+    return {"findings": [asdict(finding) for finding in findings()]}
+
+
 def _tenant(parameters: dict[str, Any]) -> Tenant:
     return fresh(Tenant(pk=UUID(parameters["institution"])))
 
@@ -54,4 +60,5 @@ JOBS: dict[str, PlatformJob] = {
     "tenants.restore": restore_backup,
     "tenants.undo_restore": take_back,
     "tenants.migrate": migrate,
+    "tenants.check": check,
 }

@@ -19,7 +19,11 @@ from django.db.models import F
 from django.utils import timezone
 
 from shared_apps.core.actors import Actor, ActorKind, acting
+from shared_apps.core.context import current_institution
+from shared_apps.core.errors import Conflict, NotFound, Problem
 from shared_apps.core.problems import as_problem
+from shared_apps.tenants import hosts
+from shared_apps.tenants.middleware import gate
 from tenant_apps.eventlog import frames
 from tenant_apps.eventlog.models import Job
 
@@ -83,7 +87,7 @@ class SecondConnection:
 
     def close(self) -> None:
         """Wait for what was handed over, then let the connection go."""
-        self._thread.submit(connection.close)
+        self._thread.submit(lambda: connection.close())  # looked up there: the proxy leads each thread to its own
         self._thread.shutdown()
 
 
@@ -98,6 +102,7 @@ class Progress:
         self._next_look = 0.0
         self._pending: Future[Any] | None = None
         self._cancelled = False
+        self._refusal: Problem | None = None
 
     def __call__(self, percent: float, step: str = "") -> None:
         """Show `percent` (0 to 100) and what is being done. Goes back never; numbers outside are cut."""
@@ -105,10 +110,13 @@ class Progress:
         self._look()
 
     def check(self) -> None:
-        """Raise Cancelled when somebody has asked the job to stop (seen within about half a second)."""
+        """Raise Cancelled when somebody has asked the job to stop (seen within about half a second), and the gate's
+        problem when the institution is not served any more, or only read."""
         self._look()
         if self._cancelled:
             raise Cancelled
+        if self._refusal is not None:
+            raise self._refusal
 
     def last(self) -> tuple[int, str]:
         """What was shown last, once nothing is on its way any more: the job's row may be locked from here on."""
@@ -129,12 +137,24 @@ class Progress:
             running = Job.objects.running().filter(pk=self._job_id)
             running.update(progress=percent, step=step, updated_at=timezone.now())
             self._cancelled = running.filter(cancel_requested_at__isnull=False).exists()
+            self._refusal = refusal()
         except Exception as error:  # noqa: BLE001 - see above
             connection.close()
             log.warning("job_progress_not_stored", job=str(self._job_id), error=repr(error))
             return
         if self._requested_by:
             frames.push(self._requested_by, frame(self._job_id, Job.State.RUNNING, percent, step))
+
+
+def refusal() -> Problem | None:
+    """Why what a job has written here must not be kept, None when it may be; read afresh."""
+    here = current_institution()
+    now = hosts.by_id(str(here.id))
+    if now is None:
+        return NotFound("The institution is gone.")
+    if now.schema_name != here.schema_name:
+        return Conflict("The institution was restored while this was under way; start it again.", code="restored")
+    return gate(now, writes=True)
 
 
 def frame(job_id: UUID, state: str, percent: int, step: str) -> dict[str, Any]:
@@ -197,6 +217,9 @@ def _run_body(job: Job, beside: SecondConnection) -> None:
     try:
         with transaction.atomic():
             job.result = body_of(job.kind)(job, progress)
+            refused = refusal()
+            if refused is not None:
+                raise refused
             job.state = Job.State.SUCCEEDED
             _finish(job, progress)
     except (OperationalError, InterfaceError):

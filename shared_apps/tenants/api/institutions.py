@@ -21,7 +21,8 @@ from shared_apps.tenants.api.desk import ID, PAGING, WRITE, Desk, find
 from shared_apps.tenants.lifecycle import change_state
 from shared_apps.tenants.models import Tenant, Transition
 from shared_apps.tenants.permissions import TenantsPermission
-from shared_apps.tenants.services import change_institution, create_institution
+from shared_apps.tenants.services import change_institution
+from shared_apps.tenants.signing_up.asking import create_and_invite, invite_administrator
 
 EXAMPLE = {
     "id": "019a9f3e-5c1b-7d2e-8f40-1a2b3c4d5e6f",
@@ -136,7 +137,7 @@ def made_beside(new: NewInstitution) -> Tenant:
 
     def make() -> Tenant:
         try:
-            return create_institution(new=new)
+            return create_and_invite(new=new)
         finally:
             connection.close()
 
@@ -225,6 +226,33 @@ class RenameView(Desk):
     )
     def post(self, request: Request, id: str) -> HttpResponse:
         return self.once(lambda: shown(change_slug(tenant=find(id), **PlatformNewSlug.read(request))))
+
+
+class PlatformInvitation(Body):
+    email = serializers.EmailField(max_length=254)
+
+
+class InviteView(Desk):
+    """Write again to an administrator who has no password yet; the invitation is good once, for seven days."""
+
+    permission = TenantsPermission.INSTITUTION.code("add")
+
+    @described(
+        "Invite an institution's administrator again",
+        body=PlatformInvitation,
+        sent={"email": "direction@lumiere.example.org"},
+        answer=PlatformInstitution,
+        value=EXAMPLE,
+        status=202,
+        operation_id="platform_institutions_invite",
+        parameters=WRITE,
+    )
+    def post(self, request: Request, id: str) -> HttpResponse:
+        def work() -> dict[str, Any]:
+            invite_administrator(tenant=find(id), **PlatformInvitation.read(request))
+            return shown(find(id))
+
+        return self.once(work, status=202)
 
 
 class StateView(Desk):
@@ -318,6 +346,7 @@ routes = [
     path("institutions/", InstitutionsView.as_view(), name="platform-institutions"),
     path("institutions/<id>/", InstitutionView.as_view(), name="platform-institution"),
     path("institutions/<id>/rename/", RenameView.as_view(), name="platform-rename"),
+    path("institutions/<id>/invite/", InviteView.as_view(), name="platform-invite"),
     path("institutions/<id>/suspend/", SuspendView.as_view(), name="platform-suspend"),
     path("institutions/<id>/resume/", ResumeView.as_view(), name="platform-resume"),
     path("institutions/<id>/archive/", ArchiveView.as_view(), name="platform-archive"),

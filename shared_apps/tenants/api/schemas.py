@@ -1,6 +1,5 @@
 """The schemas of all institutions: who is behind this release, bringing them up to it, and comparing them."""
 
-from dataclasses import asdict
 from typing import Any
 
 from django.http import HttpResponse
@@ -13,13 +12,11 @@ from shared_apps.core.api import Body, described
 from shared_apps.core.api.schema import IDEMPOTENCY_KEY
 from shared_apps.core.context import platform
 from shared_apps.tenants.api.desk import Desk, described_job
-from shared_apps.tenants.checking import findings
 from shared_apps.tenants.migrating import institutions_behind
 from shared_apps.tenants.models import Tenant
 from shared_apps.tenants.permissions import TenantsPermission
 
 BEHIND = {"institution": "019a9f3e-5c1b-7d2e-8f40-1a2b3c4d5e6f", "slug": "lumiere", "error": "lock timeout"}
-FOUND = {"where": "lumiere", "what": "schema t_x differs from the template", "mend": "manage.py tenant migrate"}
 
 
 class PlatformBehind(serializers.Serializer):
@@ -38,16 +35,6 @@ class PlatformMigrations(serializers.Serializer):
 class PlatformMigrationRun(Body):
     parallel = serializers.IntegerField(min_value=1, max_value=16, default=2, help_text="Institutions at a time.")
     canaries = serializers.IntegerField(min_value=0, max_value=100, default=1, help_text="Go first and alone.")
-
-
-class PlatformFinding(serializers.Serializer):
-    where = serializers.CharField(help_text="A slug or a schema.")
-    what = serializers.CharField()
-    mend = serializers.CharField()
-
-
-class PlatformCheck(serializers.Serializer):
-    findings = PlatformFinding(many=True)
 
 
 class MigrationsView(Desk):
@@ -90,14 +77,14 @@ class CheckView(Desk):
 
     permission = TenantsPermission.SCHEMA.code("view")
 
-    @described(
+    @described_job(
         "Compare every institution with this release",
-        answer=PlatformCheck,
-        value={"findings": [FOUND]},
         operation_id="platform_check",
+        parameters=[IDEMPOTENCY_KEY],
+        description="The job's `result` holds `findings`: `where` (a slug or a schema), `what`, and `mend`.",
     )
-    def get(self, request: Request) -> Response:
-        return Response({"findings": [asdict(finding) for finding in findings()]})
+    def post(self, request: Request) -> HttpResponse:
+        return self.start("tenants.check", dict)
 
 
 routes = [

@@ -16,8 +16,9 @@ from shared_apps.core.context import State, platform
 from shared_apps.core.errors import NotFound, Unavailable
 from shared_apps.core.registry import NewInstitution, registry
 from shared_apps.tenants.addresses import demand_free
+from shared_apps.tenants.lifecycle import demand_live, record
 from shared_apps.tenants.models import SignUp, Tenant
-from shared_apps.tenants.services import check_new
+from shared_apps.tenants.services import check_new, create_institution
 from shared_apps.tenants.signing_up.proof import LIFE, bad_token, sign_up_of
 from shared_apps.tenants.slugs import check_slug
 from shared_apps.tenants.tasks import carry_on_sign_ups
@@ -63,6 +64,43 @@ def sign_up(*, new: NewInstitution) -> SignUp:
         asked.save(force_insert=True)
         transaction.on_commit(carry_on_sign_ups.delay, robust=True)
     return asked
+
+
+def create_and_invite(*, new: NewInstitution) -> Tenant:
+    """Make an institution at once, as `create_institution` does, and owe its administrator the invitation by letter."""
+
+    def owe(tenant: Tenant) -> None:
+        if new.admin_email and settings.SIGN_UP_OPEN:
+            _owe_invitation(tenant, new.admin_email)
+
+    return create_institution(new=new, finish=owe)
+
+
+def invite_administrator(*, tenant: Tenant, email: str) -> None:
+    """Write (again) to somebody who has a login there and no password yet. Who is no such person gets no letter.
+
+    Raises Unavailable where there is no mail server.
+    """
+    if not settings.SIGN_UP_OPEN:
+        raise Unavailable("There is no mail server (EMAIL_URL); use manage.py set_password.", code="no_mail_server")
+    with platform(), transaction.atomic():
+        demand_live(Tenant.objects.get(pk=tenant.pk))
+        _owe_invitation(tenant, email)
+        record(tenant, "invite", reason=email)
+
+
+def _owe_invitation(tenant: Tenant, email: str) -> None:
+    SignUp.objects.create(
+        email=email.strip().lower(),
+        name=tenant.name,
+        slug=tenant.slug,
+        stage=SignUp.Stage.READY,
+        expires_at=datetime.now(UTC) + LIFE,
+        proof_due=False,
+        invitation_due=True,
+        tenant=tenant,
+    )
+    transaction.on_commit(carry_on_sign_ups.delay, robust=True)
 
 
 def confirm_sign_up(*, token: str, slug: str | None = None) -> SignUp:

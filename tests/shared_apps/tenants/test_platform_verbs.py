@@ -5,11 +5,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.core import mail
 from django.db import transaction
 
 from shared_apps.core.context import InstitutionContext, State, institution, platform
 from shared_apps.tenants import domains
 from shared_apps.tenants.models import Backup, Deletion, DomainClaim, KeptSchema, Tenant
+from shared_apps.tenants.signing_up.carrying_out import carry_on
 from tenant_apps.accounts.models import Role, RolePermission, User, UserRole
 from tenant_apps.eventlog import jobs
 from tenant_apps.eventlog.models import Job
@@ -112,7 +114,7 @@ def test_a_role_may_ask_for_a_deletion_and_not_confirm_it(
     assert carla.post(of(greenwood, "deletion/confirm/")).status_code == 403
     for verb in ("suspend/", "archive/", "rename/", "domains/", "backups/", "undo-restore/"):
         assert carla.post(of(greenwood, verb), {"reason": "x"}).status_code == 403, verb
-    assert carla.get(f"{PLATFORM}check/").status_code == 403
+    assert carla.post(f"{PLATFORM}check/").status_code == 403
     assert carla.post(of(greenwood, "deletion/cancel/"), {}).status_code == 200, "negative control: what it holds"
 
 
@@ -255,12 +257,28 @@ def test_a_migration_that_fails_somewhere_says_where(
     assert ran.errors[0]["detail"] == "no room on the disk"
 
 
-def test_the_check_names_what_is_wrong_and_the_mend(anna: Asker, greenwood: InstitutionContext) -> None:
-    assert anna.get(f"{PLATFORM}check/").json() == {"findings": []}
+def test_the_check_names_what_is_wrong_and_the_mend(
+    transactional_db: None, anna: Asker, console: InstitutionContext, greenwood: InstitutionContext
+) -> None:
+    assert finished(anna.post(f"{PLATFORM}check/"), console).result == {"findings": []}
     with platform():
         Tenant.objects.filter(pk=greenwood.id).update(state=State.DELETING)
-    found = anna.get(f"{PLATFORM}check/").json()["findings"]
+    found = finished(anna.post(f"{PLATFORM}check/"), console).result["findings"]
     assert [row["mend"] for row in found] == ["manage.py tenant finish-deletions"]
+
+
+def test_whom_an_operator_names_is_invited_by_letter_and_again(transactional_db: None, anna: Asker) -> None:
+    new = {"name": "Rheintal", "slug": "rheintal", "admin_email": "head@rheintal.test"}
+    made = anna.post(f"{PLATFORM}institutions/", new)
+    carry_on()
+    carry_on()
+    assert [letter.subject for letter in mail.outbox] == ["Rheintal is ready"]
+    place = f"{made['Location']}invite/"
+    assert anna.post(place, {"email": "Head@rheintal.test"}).status_code == 202
+    assert anna.post(place, {"email": "nobody@rheintal.test"}).status_code == 202
+    carry_on()
+    assert [letter.to for letter in mail.outbox] == [["head@rheintal.test"]] * 2
+    assert anna.post(place, {"email": "none"}).status_code == 400
 
 
 def test_no_verb_is_served_elsewhere_or_to_anybody_else(

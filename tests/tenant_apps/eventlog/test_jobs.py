@@ -10,8 +10,9 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from shared_apps.core.context import InstitutionContext, institution
+from shared_apps.core.context import InstitutionContext, institution, platform
 from shared_apps.core.errors import Conflict, Invalid
+from shared_apps.tenants.models import Tenant
 from tenant_apps.accounts.models import Role
 from tenant_apps.eventlog import frames, jobs, outbox, services
 from tenant_apps.eventlog.jobs import JobFailed, Progress
@@ -325,3 +326,53 @@ def test_finished_messages_and_old_events_are_forgotten(inside: InstitutionConte
     cutoff = timezone.now() - timedelta(days=7)
     services.purge(events_before=cutoff, messages_before=cutoff)
     assert [message.topic for message in OutboxMessage.objects.all()] == ["waiting"]
+
+
+def becomes(context: InstitutionContext, **values: str) -> None:
+    """Somebody else changes the institution's row, and has committed it."""
+
+    def change() -> None:
+        with platform():
+            Tenant.objects.filter(pk=context.id).update(**values)
+            connection.close()
+
+    other = threading.Thread(target=change)
+    other.start()
+    other.join()
+
+
+@pytest.mark.parametrize(("state", "code"), [("read_only", "read_only"), ("suspended", "suspended")])
+def test_a_job_that_runs_while_writes_are_stopped_keeps_nothing(
+    start: Start, greenwood: InstitutionContext, state: str, code: str
+) -> None:
+    def body(job: Job, progress: Progress) -> None:
+        effect()
+        becomes(greenwood, state=state)
+
+    job = finished(start(body))
+    assert (job.state, job.errors[0]["code"], effects()) == ("failed", code, 0)
+    becomes(greenwood, state="active")
+    assert (finished(start(lambda job, progress: effect())).state, effects()) == ("succeeded", 1), "negative control"
+
+
+def test_a_job_notices_on_its_way_that_writes_are_stopped(start: Start, greenwood: InstitutionContext) -> None:
+    def body(job: Job, progress: Progress) -> None:
+        becomes(greenwood, state="suspended")
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            progress.check()
+            time.sleep(0.05)
+
+    assert finished(start(body)).errors[0]["code"] == "suspended"
+
+
+def test_a_job_of_a_schema_that_a_restore_has_put_aside_keeps_nothing(
+    start: Start, greenwood: InstitutionContext
+) -> None:
+    def body(job: Job, progress: Progress) -> None:
+        effect()
+        becomes(greenwood, schema_name="t_another")
+
+    job = finished(start(body))
+    becomes(greenwood, schema_name=greenwood.schema_name)
+    assert (job.state, job.errors[0]["code"], effects()) == ("failed", "restored", 0)

@@ -28,7 +28,8 @@ from shared_apps.tenants.domains import (
 from shared_apps.tenants.lifecycle import change_state
 from shared_apps.tenants.migrating import migrate_institutions
 from shared_apps.tenants.models import DomainClaim, Tenant
-from shared_apps.tenants.services import create_institution, find_tenant
+from shared_apps.tenants.services import find_tenant
+from shared_apps.tenants.signing_up.asking import create_and_invite, invite_administrator
 
 OfOne = Callable[[str, str], CommandParser]
 """Adds a verb over one institution."""
@@ -55,7 +56,7 @@ class Command(BaseCommand):
         create.add_argument("slug", help="First label of its host: greenwood -> greenwood.<platform domain>.")
         create.add_argument("name")
         create.add_argument(
-            "--admin-email", default="", help="First administrator; set the password with set_password."
+            "--admin-email", default="", help="First administrator; invited by letter, or use set_password."
         )
         create.add_argument("--language", default="en")
         create.add_argument("--currency", default="USD", help="ISO 4217, three letters.")
@@ -71,6 +72,8 @@ class Command(BaseCommand):
         archive.add_argument("--reason", required=True, help="Shown to operators.")
         rename = of_one("rename", "Give an institution another slug; the old host answers no more.")
         rename.add_argument("--to", required=True, help="The new slug.")
+        invite = of_one("invite", "Write again to an administrator who has no password yet.")
+        invite.add_argument("--email", required=True)
         of_one("history", "What was done to an institution, by whom and why.")
 
     def _about_domains(self, of_one: OfOne) -> None:
@@ -116,7 +119,7 @@ class Command(BaseCommand):
             raise
 
     def _create(self, options: dict[str, Any]) -> None:
-        tenant = create_institution(
+        tenant = create_and_invite(
             new=NewInstitution(
                 name=options["name"],
                 slug=options["slug"],
@@ -235,6 +238,10 @@ class Command(BaseCommand):
     def _rename(self, options: dict[str, Any]) -> None:
         tenant = change_slug(tenant=find_tenant(options["slug"]), slug=options["to"])
         self.stdout.write(f"{tenant.name} is at {tenant.host}.")
+
+    def _invite(self, options: dict[str, Any]) -> None:
+        invite_administrator(tenant=find_tenant(options["slug"]), email=options["email"])
+        self.stdout.write("The letter is on its way, if there is such a person without a password.")
 
     def _history(self, options: dict[str, Any]) -> None:
         for done in find_tenant(options["slug"]).transitions.all():
