@@ -1,14 +1,16 @@
 """Whether all is as it should be, and what to run where it is not."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from django.db import connection
 
 from shared_apps.core.context import State, platform
 from shared_apps.tenants.migrating import unlike_the_template
-from shared_apps.tenants.models import KeptSchema, SchemaTemplate, Tenant
+from shared_apps.tenants.models import Deletion, KeptSchema, SchemaTemplate, Tenant
 from shared_apps.tenants.schemas import at_work, in_the_making
 
+LATE = timedelta(days=1)  # the schedule carries deletions out every hour
 SCHEMAS = r"SELECT nspname FROM pg_namespace WHERE nspname ~ '^(t|template)_[a-z0-9]+$' ORDER BY nspname"
 
 
@@ -28,7 +30,7 @@ def findings() -> list[Finding]:
             Finding(tenant.slug, f"schema {tenant.schema_name} differs from the template", "manage.py tenant migrate")
             for tenant in unlike_the_template()
         ]
-        return [*unlike, *_half_made(), *_half_deleted(), *_half_restored(), *_unknown_schemas()]
+        return [*unlike, *_half_made(), *_half_deleted(), *_overdue(), *_half_restored(), *_unknown_schemas()]
 
 
 def _half_made() -> list[Finding]:
@@ -46,6 +48,15 @@ def _half_deleted() -> list[Finding]:
         Finding(tenant.slug, "its deletion has ended half way", "manage.py tenant finish-deletions")
         for tenant in left
         if not at_work(tenant.pk)
+    ]
+
+
+def _overdue() -> list[Finding]:
+    late = Deletion.objects.filter(due_at__lt=datetime.now(UTC) - LATE, cancelled_at=None, finished_at=None)
+    mend = "see deletion_failed in the log, then manage.py tenant finish-deletions"
+    return [
+        Finding(deletion.tenant.slug, "its deletion is overdue", mend)
+        for deletion in late.filter(tenant__state=State.ARCHIVED).select_related("tenant")
     ]
 
 

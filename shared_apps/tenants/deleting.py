@@ -124,7 +124,9 @@ def _complete(deletion: Deletion) -> bool:
         drop_schema(kept.schema_name)
         kept.delete()
     drop_schema(tenant.schema_name)
-    shutil.rmtree(Path(settings.MEDIA_ROOT) / str(tenant.pk), ignore_errors=True)
+    files = Path(settings.MEDIA_ROOT) / str(tenant.pk)
+    if files.exists():
+        shutil.rmtree(files)
     for backup in Backup.objects.filter(tenant=tenant).exclude(pk=deletion.final_backup_id):
         _forget(backup)
     with transaction.atomic():

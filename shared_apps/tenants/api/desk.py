@@ -85,7 +85,9 @@ class Desk(PlatformView):
 
     def page(self, rows: Callable[[], Any], shown: Callable[[Any], dict[str, Any]]) -> Response:
         """One page of a query of the platform's; views that use it take `page` and `page_size`."""
-        number, size = self._window(pairs(self.request.META.get("QUERY_STRING", "")))
+        given = pairs(self.request.META.get("QUERY_STRING", ""))
+        number, size = self._window((name, text) for name, text in given if name in ("page", "page_size"))
+        self._kept = [(name, text) for name, text in given if name not in ("page", "page_size")]
         first = (number - 1) * size
         with platform():
             found = [shown(row) for row in rows()[first : first + size + 1]]
@@ -107,4 +109,5 @@ class Desk(PlatformView):
         return found["page"], found["page_size"]
 
     def _link(self, page: int, size: int) -> str:
-        return f"{self.request.build_absolute_uri(self.request.path)}?{urlencode({'page': page, 'page_size': size})}"
+        query = urlencode([*self._kept, ("page", page), ("page_size", size)])
+        return f"{self.request.build_absolute_uri(self.request.path)}?{query}"

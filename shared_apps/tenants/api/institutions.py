@@ -6,20 +6,23 @@ from contextvars import copy_context
 from typing import Any
 
 from django.db import connection
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpResponse
 from django.urls import path
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from shared_apps.core.api import Body, described
+from shared_apps.core.api.querystring import MOST_TEXT, bad, pairs
 from shared_apps.core.api.schema import IDEMPOTENCY_KEY
 from shared_apps.core.context import State, platform
 from shared_apps.core.registry import NewInstitution
 from shared_apps.tenants.addresses import change_slug
 from shared_apps.tenants.api.desk import ID, PAGING, WRITE, Desk, find
 from shared_apps.tenants.lifecycle import change_state
-from shared_apps.tenants.models import Tenant, Transition
+from shared_apps.tenants.models import Domain, Tenant, Transition
 from shared_apps.tenants.permissions import TenantsPermission
 from shared_apps.tenants.services import change_institution
 from shared_apps.tenants.signing_up.asking import create_and_invite, invite_administrator
@@ -50,6 +53,8 @@ COLUMNS = (
     "step",
     "created_at",
 )
+STATE = OpenApiParameter("state", str, enum=list(State), description="Of this state alone.")
+SEARCH = OpenApiParameter("search", str, description="Part of the name or of a host.")
 DONE = {
     "at": "2026-09-01T08:00:00+00:00",
     "verb": "suspend",
@@ -150,17 +155,30 @@ class InstitutionsView(Desk):
 
     permission = TenantsPermission.INSTITUTION.code("view")
     permission_by_method = {"POST": TenantsPermission.INSTITUTION.code("add")}
-    parameters = ("page", "page_size")
+    parameters = ("page", "page_size", "state", "search")
 
     @described(
         "List institutions",
         answer=PlatformInstitutionList,
         value={"next": None, "previous": None, "results": [EXAMPLE]},
         operation_id="platform_institutions_list",
-        parameters=PAGING,
+        parameters=[*PAGING, STATE, SEARCH],
     )
     def get(self, request: Request) -> Response:
-        return self.page(lambda: Tenant.objects.prefetch_related("domains").order_by("name", "id"), shown)
+        return self.page(self._found, shown)
+
+    def _found(self) -> QuerySet[Tenant]:
+        asked = dict(pairs(self.request.META.get("QUERY_STRING", "")))
+        found = Tenant.objects.prefetch_related("domains").order_by("name", "id")
+        if "state" in asked:
+            if asked["state"] not in list(State):
+                raise bad("state", f"state is one of {', '.join(State)}.", "bad_state")
+            found = found.filter(state=asked["state"])
+        if "search" in asked:
+            text = asked["search"].strip()[:MOST_TEXT]
+            hosts = Domain.objects.filter(tenant=OuterRef("pk"), domain__icontains=text)
+            found = found.filter(Q(name__icontains=text) | Exists(hosts))
+        return found
 
     @described(
         "Make an institution with its own host and schema",

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import F, Q
 
 from shared_apps.core.context import State, institution, platform
-from shared_apps.core.errors import Problem
+from shared_apps.core.errors import Conflict, Invalid
 from shared_apps.core.registry import NewInstitution, registry
 from shared_apps.tenants.models import SignUp, Tenant
 from shared_apps.tenants.services import create_institution
@@ -54,7 +54,7 @@ def _make(asked: SignUp) -> None:
 
     try:
         create_institution(new=new, finish=ready)
-    except Problem as refused:
+    except (Conflict, Invalid) as refused:
         confirmed.update(stage=SignUp.Stage.REFUSED, error=refused.detail[:300])
     except Exception as error:
         log.error("sign_up_not_carried_out", sign_up=str(asked.pk), exc_info=error)

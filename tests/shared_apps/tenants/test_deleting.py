@@ -154,6 +154,22 @@ def test_a_deletion_leaves_its_final_backup_its_history_and_nothing_else(
     assert not kept.path.exists()
 
 
+def test_files_that_cannot_be_removed_hold_the_deletion_back(
+    school: Tenant, places: Path, anna: Operator, bert: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due(school, anna, bert)
+
+    def refuse(place: Path) -> None:
+        raise PermissionError(place)
+
+    monkeypatch.setattr(deleting.shutil, "rmtree", refuse)
+    assert complete_due() == []
+    assert (places / "media" / str(school.pk)).exists()
+    monkeypatch.undo()
+    assert [tenant.pk for tenant in complete_due()] == [school.pk]
+    assert not (places / "media" / str(school.pk)).exists()
+
+
 @pytest.mark.parametrize("point", ["back_up", "drop_schema", "release", "move"])
 def test_a_deletion_that_dies_anywhere_is_completed_by_the_next_run(
     school: Tenant, anna: Operator, bert: Operator, point: str, monkeypatch: pytest.MonkeyPatch
@@ -208,6 +224,9 @@ def test_the_trouble_of_one_deletion_stops_no_other(
     monkeypatch.setattr(deleting, "back_up", refuse)
     assert [tenant.pk for tenant in complete_due()] == [school.pk]
     assert other.schema_name in schemas_there(), "without a final backup nothing is dropped"
+    assert findings() == []
+    Deletion.objects.filter(tenant=other).update(due_at=datetime.now(UTC) - timedelta(days=2))
+    assert [(found.where, found.what) for found in findings()] == [("greenwood", "its deletion is overdue")]
 
 
 def test_a_schema_is_dropped_with_a_bounded_number_of_locks(transactional_db: None) -> None:

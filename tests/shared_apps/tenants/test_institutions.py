@@ -146,9 +146,10 @@ def test_a_read_only_institution_answers_reads_and_refuses_writes(
     assert (refused.status_code, refused.json()["code"]) == (403, "read_only")
 
 
-def test_an_archived_institution_is_gone(transactional_db: None, greenwood: InstitutionContext) -> None:
+@pytest.mark.parametrize("state", [State.ARCHIVED, State.DELETING, State.DELETED])
+def test_an_archived_institution_is_gone(db: None, greenwood: InstitutionContext, state: State) -> None:
     with platform():
-        Tenant.objects.filter(pk=greenwood.id).update(state=State.ARCHIVED)
+        Tenant.objects.filter(pk=greenwood.id).update(state=state)
     hosts.forget()
     assert get("/", "greenwood.localhost").status_code == 410
 

@@ -96,5 +96,21 @@ def test_the_list_is_paged_and_strict(db: None, operator: Asker) -> None:
     second = operator.get(first["next"].partition("localhost")[2]).json()
     assert len(second["results"]) == 1
     assert second["next"] is None
-    for query in ("page=0", "page=x", "nonsense=1", "page_size=1000"):
+    for query in ("page=0", "page=x", "nonsense=1", "page_size=1000", "state=asleep", "search=%00"):
         assert operator.get(f"{PATH}?{query}").status_code == 400
+
+
+def test_institutions_are_found_by_state_and_by_name_or_host(
+    db: None, operator: Asker, greenwood: InstitutionContext
+) -> None:
+    def slugs(query: str) -> list[str]:
+        return [row["slug"] for row in operator.get(f"{PATH}?{query}").json()["results"]]
+
+    operator.post(f"{PATH}{greenwood.id}/suspend/", {"reason": "unpaid"})
+    assert slugs("state=suspended") == ["greenwood"]
+    assert slugs("search=GREEN") == ["greenwood"]
+    assert slugs("search=lumiere.local") == ["lumiere"], "by its host"
+    assert slugs("search=lumiere&state=suspended") == []
+    assert slugs("search=%25") == [], "no pattern"
+    more = operator.get(f"{PATH}?state=active&page_size=1").json()["next"]
+    assert "state=active" in more, "the next page is one of the same"
