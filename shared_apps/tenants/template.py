@@ -97,7 +97,7 @@ def _dump(schema: str) -> str:
         log = f"--exclude-table-data={schema}.audit_entry"
         dumps.dump(schema, target, "--inserts", "--rows-per-insert=500", log)
         with target.open(encoding="utf-8") as lines:
-            return "".join(dumps.bound(line) for line in lines if not line.startswith("--"))
+            return dumps.joined("".join(dumps.bound(line) for line in lines if not line.startswith("--")))
 
 
 def _rows(dump: str) -> str:

@@ -86,7 +86,7 @@ class Section(SourcedRecord):
 class SectionTerm(Record):
     """A term in which a section is taught."""
 
-    section = models.ForeignKey(Section, on_delete=models.CASCADE, related_name="section_terms")
+    section = models.ForeignKey(Section, on_delete=models.CASCADE, related_name="section_terms", db_index=False)
     term = models.ForeignKey(Term, on_delete=models.PROTECT, related_name="section_terms")
 
     class Meta:
@@ -102,7 +102,7 @@ class SectionTeacher(SourcedRecord):
         PRIMARY = "primary"
         ASSISTANT = "assistant"
 
-    section = models.ForeignKey(Section, on_delete=models.CASCADE, related_name="section_teachers")
+    section = models.ForeignKey(Section, on_delete=models.CASCADE, related_name="section_teachers", db_index=False)
     staff = models.ForeignKey(Staff, on_delete=models.PROTECT, related_name="section_teachers")
     role = models.CharField(max_length=20, choices=Role.choices, default=Role.PRIMARY)
     starts_on = models.DateField()

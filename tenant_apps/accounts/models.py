@@ -78,7 +78,7 @@ class Role(Record):
 class RoleInheritance(Record):
     """`role` holds what `parent` holds."""
 
-    role = models.ForeignKey(Role, on_delete=models.CASCADE, related_name="inherits")
+    role = models.ForeignKey(Role, on_delete=models.CASCADE, related_name="inherits", db_index=False)
     parent = models.ForeignKey(Role, on_delete=models.CASCADE, related_name="inherited_by")
 
     class Meta:
@@ -110,7 +110,7 @@ class RolePermission(Record):
     """A permission that a role holds of its own. `code` repeats the permission's (`school.view_student`): it names the
     permission alike in every institution, and reading a person's rights needs no join."""
 
-    role = models.ForeignKey(Role, on_delete=models.CASCADE, related_name="grants")
+    role = models.ForeignKey(Role, on_delete=models.CASCADE, related_name="grants", db_index=False)
     permission = models.ForeignKey("auth.Permission", on_delete=models.CASCADE, related_name="+", editable=False)
     code = models.CharField(max_length=200)
 
@@ -123,7 +123,7 @@ class RolePermission(Record):
 class UserRole(Record):
     """A role held by a person within a scope and a time. `valid_until` is exclusive."""
 
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="roles")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="roles", db_index=False)
     role = models.ForeignKey(Role, on_delete=models.PROTECT, related_name="holders")
     scope = models.CharField(max_length=20, choices=[(s, s) for s in Scope])
     scope_id = models.UUIDField(null=True, blank=True)
@@ -170,7 +170,7 @@ class UserRole(Record):
 class Session(Record):
     """One signed-in device. Ending it ends its access tokens, refresh tokens and sockets."""
 
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sessions")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sessions", db_index=False)
     user_agent = models.CharField(max_length=300, blank=True)
     address = models.GenericIPAddressField(null=True)
     last_seen_at = models.DateTimeField(auto_now_add=True)

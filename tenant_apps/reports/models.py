@@ -83,7 +83,7 @@ class ReportSubscription(Record):
     """Who is told of a schedule's runs: a person, or the holders of a role. Told is only who may see all that a
     scheduled report shows, at the time of each run."""
 
-    schedule = models.ForeignKey(ReportSchedule, on_delete=models.CASCADE, related_name="subscriptions")
+    schedule = models.ForeignKey(ReportSchedule, on_delete=models.CASCADE, related_name="subscriptions", db_index=False)
     role = models.ForeignKey(Role, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
@@ -116,7 +116,9 @@ class ReportRun(Record):
     definition = models.ForeignKey(ReportDefinition, on_delete=models.PROTECT, related_name="+")
     on = models.DateField(default=local_date)
     formats = formats_field(default=every_format)
-    schedule = models.ForeignKey(ReportSchedule, null=True, on_delete=models.PROTECT, editable=False, related_name="+")
+    schedule = models.ForeignKey(
+        ReportSchedule, null=True, on_delete=models.PROTECT, editable=False, related_name="+", db_index=False
+    )
     local_date = models.DateField(null=True, editable=False)
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE, editable=False, related_name="+"
@@ -147,7 +149,7 @@ class ReportRun(Record):
 class ReportArtifact(Record):
     """A file that a run has made: `size` in bytes and digest stay when the file is no longer kept (`file` is None)."""
 
-    run = models.ForeignKey(ReportRun, on_delete=models.CASCADE, related_name="artifacts")
+    run = models.ForeignKey(ReportRun, on_delete=models.CASCADE, related_name="artifacts", db_index=False)
     format = models.CharField(max_length=10, choices=Format.choices)
     size = models.PositiveBigIntegerField()
     sha256 = models.CharField(max_length=64)

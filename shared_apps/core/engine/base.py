@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import OperationalError, connections, transaction
 from django.db.backends.postgresql.features import DatabaseFeatures as StockFeatures
 from django.db.backends.postgresql.operations import DatabaseOperations as StockOperations
+from django.db.backends.postgresql.schema import DatabaseSchemaEditor as StockEditor
 from django_tenants.postgresql_backend.base import DatabaseWrapper as StockWrapper
 from psycopg.pq import ExecStatus, TransactionStatus
 
@@ -44,13 +45,20 @@ class DatabaseFeatures(StockFeatures):
     can_defer_constraint_checks = False
 
 
+class DatabaseSchemaEditor(StockEditor):
+    def _create_like_index_sql(self, model: Any, field: Any) -> None:
+        """No second index for LIKE beside each unique text: nothing asks so, and search has its own (core.search)."""
+
+
 class DatabaseWrapper(StockWrapper):
+    SchemaEditorClass = DatabaseSchemaEditor
     ops_class = DatabaseOperations
     features_class = DatabaseFeatures
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._connecting = False
         self._told: Actor | None = None
+        self._told_path = ""
         self._opened_in = ""
         self._citus = False
         super().__init__(*args, **kwargs)
@@ -89,7 +97,8 @@ class DatabaseWrapper(StockWrapper):
 
     def connect(self) -> None:
         """Set-up statements of a new connection need no context: makemigrations, beat and pytest open some early."""
-        self._connecting, self._told = True, None
+        self._connecting = True
+        self._forget_what_was_told()
         try:
             super().connect()
             found = self.connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'citus'").fetchone()
@@ -97,26 +106,36 @@ class DatabaseWrapper(StockWrapper):
         finally:
             self._connecting = False
 
+    @property
+    def by_transaction(self) -> bool:
+        """Whether a pooler in front gives each transaction any of its server's sessions (docs/adr/0055)."""
+        return self.settings_dict.get("POOL_MODE") == "TRANSACTION"
+
+    def _forget_what_was_told(self) -> None:
+        self._told, self._told_path = None, ""
+
     def _set_autocommit(self, autocommit: bool) -> None:
-        self._told = None
+        self._forget_what_was_told()
         super()._set_autocommit(autocommit)
 
     def _commit(self) -> None:
-        self._told = None
+        self._forget_what_was_told()
         super()._commit()
 
     def _rollback(self) -> None:
-        self._told = None
+        self._forget_what_was_told()
         super()._rollback()
 
     def _savepoint_rollback(self, sid: str) -> None:
         """What was told since the savepoint is forgotten by the server."""
-        self._told = None
+        self._forget_what_was_told()
         super()._savepoint_rollback(sid)
 
     def get_connection_params(self) -> dict[str, Any]:
         """How alike words must be to find each other is a setting of the session; the index asks no other."""
         parameters: dict[str, Any] = super().get_connection_params()
+        if self.by_transaction:  # a session of its own is what it does not have: sent with each transaction
+            return parameters
         similar = f"-c pg_trgm.word_similarity_threshold={SIMILAR_ENOUGH}"
         return {**parameters, "options": f"{parameters.get('options', '')} {similar}".strip()}
 
@@ -137,9 +156,16 @@ class DatabaseWrapper(StockWrapper):
         # this path and run with the owner's rights.
         path = f"{schema}, public, pg_temp" if inside else f"{schema}, pg_temp"
         statements = []
+        if self.by_transaction:
+            if self.connection.autocommit:  # nothing is asked there: what is, gets a transaction
+                return
+            if self._told_path != path:
+                statements += self.session_variables({"pg_trgm.word_similarity_threshold": str(SIMILAR_ENOUGH)})
+                statements.append(f"SET LOCAL search_path = {path}")
+                self._told_path = path
         # PostgreSQL 18 reports search_path to its client after SET, rollback and RESET alike, so the comparison is
         # right across savepoints and pooled connections. Older servers report nothing: there it is sent each time.
-        if info.parameter_status("search_path") != path:
+        elif info.parameter_status("search_path") != path:
             statements.append(f"SET search_path = {path}")
         who = actor()
         if inside and who is not None and who is not self._told and not self.connection.autocommit:
@@ -153,7 +179,7 @@ class DatabaseWrapper(StockWrapper):
         if self._connecting or self.connection is None:
             return
         reported = self.connection.info.parameter_status("search_path") is not None
-        if reported or self._opened_in != self.schema_name:
+        if reported or self.by_transaction or self._opened_in != self.schema_name:
             self._handle_search_path()
 
     def session_variables(self, values: Mapping[str, str]) -> list[str]:
@@ -171,17 +197,23 @@ class DatabaseWrapper(StockWrapper):
         with self.wrap_database_errors:
             result = self.connection.pgconn.exec_(text.encode())
         if result.status != ExecStatus.COMMAND_OK:
-            self._told = None
+            self._forget_what_was_told()
             raise OperationalError(result.get_error_message())
 
     def _write_in_transaction(self, execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
-        """A statement that writes outside of any transaction gets one of its own, in which it is told who acts."""
+        """A statement that writes outside of any transaction gets one of its own, in which it is told who acts.
+
+        Behind a pooler that is so for every statement, since where it reads can only be said for a transaction.
+        """
         self._stand_here()
-        if self.in_atomic_block or not WRITES.match(str(sql)) or not isinstance(current(), InstitutionContext):
+        if self.in_atomic_block or self._connecting or not (self.by_transaction or self._is_logged(sql)):
             return execute(sql, params, many, context)
         with transaction.atomic(using=self.alias):
             self._handle_search_path()
             return execute(sql, params, many, context)
+
+    def _is_logged(self, sql: Any) -> bool:
+        return bool(WRITES.match(str(sql))) and isinstance(current(), InstitutionContext)
 
 
 @contextmanager
@@ -195,7 +227,7 @@ def owner_connection() -> Iterator[None]:
     if serving.in_atomic_block:
         raise WrongContext("owner_connection() was entered inside a transaction of the serving role.")
     owner = connections.create_connection("default")
-    owner.settings_dict = {**owner.settings_dict, **settings.DATABASE_OWNER}
+    owner.settings_dict = {**owner.settings_dict, "POOL_MODE": "SESSION", **settings.DATABASE_OWNER}
     connections["default"] = owner
     try:
         yield

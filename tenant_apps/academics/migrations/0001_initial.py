@@ -196,6 +196,7 @@ class Migration(migrations.Migration):
                 (
                     "section",
                     models.ForeignKey(
+                        db_index=False,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="section_terms",
                         to="academics.section",
@@ -334,6 +335,7 @@ class Migration(migrations.Migration):
                 (
                     "section",
                     models.ForeignKey(
+                        db_index=False,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="section_teachers",
                         to="academics.section",

@@ -160,6 +160,7 @@ class Migration(migrations.Migration):
                 (
                     "schedule",
                     models.ForeignKey(
+                        db_index=False,
                         editable=False,
                         null=True,
                         on_delete=django.db.models.deletion.PROTECT,
@@ -197,6 +198,7 @@ class Migration(migrations.Migration):
                 (
                     "schedule",
                     models.ForeignKey(
+                        db_index=False,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="subscriptions",
                         to="reports.reportschedule",
@@ -282,7 +284,10 @@ class Migration(migrations.Migration):
                 (
                     "run",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="artifacts", to="reports.reportrun"
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="artifacts",
+                        to="reports.reportrun",
                     ),
                 ),
             ],

@@ -357,7 +357,10 @@ class Migration(migrations.Migration):
                 (
                     "campus",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="rooms", to="school.campus"
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="rooms",
+                        to="school.campus",
                     ),
                 ),
             ],
@@ -706,7 +709,10 @@ class Migration(migrations.Migration):
                 (
                     "student",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="guardian_links", to="school.student"
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="guardian_links",
+                        to="school.student",
                     ),
                 ),
             ],

@@ -156,7 +156,7 @@ class StudentGuardian(Record):
         SHARED = "shared"
         NONE = "none"
 
-    student = models.ForeignKey(Student, on_delete=models.CASCADE, related_name="guardian_links")
+    student = models.ForeignKey(Student, on_delete=models.CASCADE, related_name="guardian_links", db_index=False)
     guardian = models.ForeignKey(Guardian, on_delete=models.PROTECT, related_name="student_links")
     relation = models.CharField(max_length=20, choices=Relation.choices, default=Relation.PARENT)
     custody = models.CharField(max_length=10, choices=Custody.choices, default=Custody.FULL)

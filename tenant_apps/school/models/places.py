@@ -61,7 +61,7 @@ class Campus(SourcedRecord):
 class Room(Record):
     """A room of a campus."""
 
-    campus = models.ForeignKey(Campus, on_delete=models.PROTECT, related_name="rooms")
+    campus = models.ForeignKey(Campus, on_delete=models.PROTECT, related_name="rooms", db_index=False)
     name = models.CharField(max_length=100)
     capacity = models.PositiveSmallIntegerField(null=True, blank=True)
 
