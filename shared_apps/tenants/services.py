@@ -57,9 +57,8 @@ def create_institution(*, new: NewInstitution, finish: Callable[[Tenant], None] 
                 for name, step in registry.provisioning_steps:
                     at(name)
                     step(new)
+                at("")
                 with platform(), acting(asked_by or made_by):
-                    tenant.step = ""
-                    tenant.save(update_fields=["step"])
                     move(tenant, State.ACTIVE, verb="create")
                     if finish is not None:
                         finish(tenant)
@@ -124,15 +123,23 @@ def _claim(new: NewInstitution) -> Tenant:
 
 @contextmanager
 def _telling(tenant: Tenant) -> Iterator[Callable[[str], None]]:
-    """Writes what the making is at over a connection of its own, so that it is seen before the making commits."""
+    """Writes what the making is at over a connection of its own, so that it is seen before the making commits. The
+    making does not wait for it, but for `at("")`: nothing is written after that."""
 
     def write(step: str) -> None:
-        with platform():
+        with platform(), connection.cursor() as cursor:
+            cursor.execute("SET synchronous_commit = off")  # a step that a crash forgets is no loss
             Tenant.objects.filter(pk=tenant.pk).update(step=step)
 
     with ThreadPoolExecutor(1, thread_name_prefix="lyceum-provisioning") as beside:
+
+        def at(step: str) -> None:
+            written = beside.submit(write, step)
+            if not step:
+                written.result()
+
         try:
-            yield lambda step: beside.submit(write, step).result()
+            yield at
         finally:
             beside.submit(lambda: connection.close()).result()  # the proxy is that thread's only there
 

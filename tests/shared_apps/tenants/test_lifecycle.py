@@ -1,5 +1,6 @@
 """Every move of an institution's life is one of the state machine's, and stays on record."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
@@ -122,8 +123,11 @@ def test_the_steps_of_a_creation_are_seen_while_it_runs(
             return found.step, found.state
 
     def look(new: NewInstitution) -> None:
+        deadline = time.monotonic() + 10  # the making does not wait until it is told
         with ThreadPoolExecutor(1) as other:
-            seen.append(other.submit(elsewhere).result())
+            while (found := other.submit(elsewhere).result())[0] != "test.look" and time.monotonic() < deadline:
+                time.sleep(0.005)
+        seen.append(found)
 
     monkeypatch.setattr(registry, "provisioning_steps", [*registry.provisioning_steps, ("test.look", look)])
     made = create_institution(new=NewInstitution("Rheintal", "rheintal"))
