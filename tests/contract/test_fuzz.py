@@ -19,7 +19,7 @@ from shared_apps.core.api.docs import schema_of
 from shared_apps.core.context import InstitutionContext, platform
 from tests import cast as casting
 from tests.api import Asker, as_person
-from tests.contract.test_resources import SERVED
+from tests.contract.served import SERVED
 
 DOCUMENT = json.loads(schema_of(django_settings.URLCONF_BY_KIND["institution"]))
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)

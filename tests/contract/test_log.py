@@ -12,7 +12,7 @@ from tenant_apps.audit.coverage import EXEMPT
 from tenant_apps.audit.models import Entry
 from tests import cast as casting
 from tests.api import Asker, as_person
-from tests.contract.test_resources import SERVED, Resource
+from tests.contract.served import SERVED, Resource
 
 WATCHED = {
     path: resource

@@ -23,7 +23,7 @@ from tenant_apps.school.models import (
 )
 from tests import cast as casting
 from tests.api import Asker, as_person
-from tests.contract.test_resources import SERVED
+from tests.contract.served import SERVED
 from tests.tenant_apps.files.sending import bring, content
 
 ORDER = (

@@ -18,7 +18,7 @@ from shared_apps.core.api.schema import REFUSALS
 from shared_apps.core.context import InstitutionContext, institution
 from tests import cast as casting
 from tests.api import Asker, as_person, host_of
-from tests.contract.test_resources import SERVED
+from tests.contract.served import SERVED
 
 KINDS = ("institution", "operator", "public")
 METHODS = ("get", "post", "put", "patch", "delete")

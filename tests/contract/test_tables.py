@@ -1,8 +1,7 @@
-"""Runs over every resource: what may be exported by whom, and that it is what the list shows."""
+"""Runs over every resource: what is exported is what the list shows."""
 
 import csv
 import io
-from typing import Any
 
 import pytest
 from django.http import HttpResponse
@@ -11,11 +10,11 @@ from openpyxl import load_workbook
 from shared_apps.core.context import InstitutionContext
 from shared_apps.core.tables.exporting import parameters_of
 from tests import cast as casting
-from tests.api import Asker, as_person, nobody
-from tests.contract.rights import EXPORTS, RIGHTS
-from tests.contract.test_resources import ROLES, Resource, every_resource
+from tests.api import Asker, as_person
+from tests.contract.rights import may
+from tests.contract.served import Resource, every_resource
 
-OWN = ("/api/v1/jobs/", "/api/v1/communication/notifications/")
+ROLES = ("principal", "teacher")
 
 
 @pytest.fixture
@@ -32,32 +31,12 @@ def rows_of(answer: HttpResponse) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(content(answer).decode("utf-8-sig"), newline="")))
 
 
-def test_the_table_of_exports_names_served_resources_only() -> None:
-    assert set(EXPORTS) <= set(RIGHTS)
-
-
 @every_resource
-def test_each_role_may_export_what_the_table_says(path: str, resource: Resource, askers: dict[str, Asker]) -> None:
-    for role, asker in askers.items():
-        answer = asker.get(f"{path}export/?format=csv")
-        allowed = role in EXPORTS.get(path, ())
-        assert answer.status_code == (200 if allowed else 403), (role, content(answer))
-    assert nobody(casting_of(askers)).get(f"{path}export/").status_code == 401
-
-
-def casting_of(askers: dict[str, Asker]) -> Any:
-    class Here:
-        slug = askers["principal"].host.partition(".")[0]
-
-    return Here
-
-
-@every_resource
-@pytest.mark.parametrize("role", ["principal", "teacher"])
+@pytest.mark.parametrize("role", ROLES)
 def test_an_export_holds_the_rows_of_the_list_in_both_formats(
     path: str, resource: Resource, askers: dict[str, Asker], role: str
 ) -> None:
-    if role not in EXPORTS.get(path, ()):
+    if not may(role, path, "export"):
         return
     page = askers[role].get(f"{path}?page_size=200").json()
     listed = page["results"]

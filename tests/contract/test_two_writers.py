@@ -12,7 +12,7 @@ from shared_apps.core.context import InstitutionContext
 from shared_apps.core.permissions import Action
 from tests import cast as casting
 from tests.api import Asker, as_person
-from tests.contract.test_resources import SERVED
+from tests.contract.served import SERVED
 
 CHANGED = [path for path, resource in SERVED.items() if Action.CHANGE in resource.exposed]
 STALE = '"00000000000000000000000000000000"'

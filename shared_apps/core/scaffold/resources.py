@@ -3,6 +3,7 @@
 The code is what a reader of adding-a-resource.md would have written; nothing of it is read again by a machine.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -190,11 +191,14 @@ def _rights(tree: Tree, wanted: Plan) -> None:
     """The principal may all of it, nobody else anything: what others may is added by hand, here and in apps.py."""
     path = tree.top / "tests/contract/rights.py"
     text = path.read_text(encoding="utf-8")
-    if f'"{wanted.address}"' in text:
+    resource = wanted.address.removeprefix("/api/v1/").strip("/")
+    if f"\n{resource} " in text:
         return
-    for table, value in (("RIGHTS", '{"principal": CRUD}'), ("EXPORTS", '("principal",)')):
-        start = text.index(f"\n{table}: ")
-        end = text.index("\n}", start)
-        text = text[:end] + f'\n    "{wanted.address}": {value},' + text[end:]
-    path.write_text(text, encoding="utf-8")
+    start = text.index('INSTITUTION = """\n')
+    line = resource
+    for column in re.finditer(r"\S+", text[start:].splitlines()[1]):
+        cell = "." if column[0] in ("import", "blank") else "p"
+        line = f"{line} ".ljust(column.start()) + cell
+    end = text.index('\n"""', start)
+    path.write_text(f"{text[:end]}\n{line}{text[end:]}", encoding="utf-8")
     tree.done.append(f"added {wanted.address} to tests/contract/rights.py")

@@ -86,8 +86,10 @@ def test_the_declaration_is_about_ten_lines_and_shows_nothing_to_everybody(tree:
     declared = text[text.index("class LockerViewSet") : text.index("routes = {")].strip().splitlines()
     assert len(declared) <= 13
     assert '    scopes = {Scope.CAMPUS: "campus", Scope.SELF: "student__user"}' in declared
-    rights = (tree.top / "tests/contract/rights.py").read_text()
-    assert '"/api/v1/school/lockers/": {"principal": CRUD},' in rights
+    rights = (tree.top / "tests/contract/rights.py").read_text().splitlines()
+    row, rooms = (next(line for line in rights if line.startswith(f"school/{name} ")) for name in ("lockers", "rooms"))
+    assert row.split()[1:] == ["p"] * 10 + [".", "."] + ["p"] * 3
+    assert (row.index("p"), len(row)) == (rooms.index("ptgs"), len(rooms)), "in columns under the others"
 
 
 def test_whose_rows_they_are_must_be_said(tree: Tree) -> None:
