@@ -94,10 +94,12 @@ p     POST    /api/v1/interop/roster-exports/
 OPERATOR_ADDRESSES = """
 o     GET     /api/v1/accounts/permissions/
 o     GET     /api/v1/platform/check/
+o     POST    /api/v1/platform/check/
 o     GET     /api/v1/platform/institutions/
 o     POST    /api/v1/platform/institutions/
 o     GET     /api/v1/platform/institutions/{id}/
 o     PATCH   /api/v1/platform/institutions/{id}/
+o     POST    /api/v1/platform/institutions/{id}/invite/
 o     POST    /api/v1/platform/institutions/{id}/rename/
 o     POST    /api/v1/platform/institutions/{id}/suspend/
 o     POST    /api/v1/platform/institutions/{id}/resume/
