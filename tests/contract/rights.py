@@ -93,7 +93,6 @@ p     POST    /api/v1/interop/roster-exports/
 """
 OPERATOR_ADDRESSES = """
 o     GET     /api/v1/accounts/permissions/
-o     GET     /api/v1/platform/check/
 o     POST    /api/v1/platform/check/
 o     GET     /api/v1/platform/institutions/
 o     POST    /api/v1/platform/institutions/
