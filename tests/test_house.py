@@ -68,7 +68,7 @@ def test_extensions_are_made_by_the_platform_alone() -> None:
     """One made inside an institution takes every other's constraints along when that institution is dropped."""
     made = {
         path.relative_to(TOP).parts[0]
-        for path in tracked("*/migrations/*.py")
+        for path in tracked("*_apps/*/migrations/*.py")
         if re.search(
             r"CREATE EXTENSION|Extension\(|BtreeGistExtension|TrigramExtension|UnaccentExtension", path.read_text()
         )
