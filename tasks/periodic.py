@@ -15,14 +15,17 @@ from tasks import relay
 from tasks.app import app
 from tenant_apps.accounts.models import Session
 from tenant_apps.audit import erasing
+from tenant_apps.communication import services as communication
 from tenant_apps.eventlog import answers
 from tenant_apps.eventlog import services as eventlog
 from tenant_apps.files import services as files
-from tenant_apps.interop.services import sweep_uploads
+from tenant_apps.interop.services import purge_imports, sweep_uploads
 from tenant_apps.reports.tasks import start_due
 
 EVENTS_KEPT = timedelta(days=30)
 MESSAGES_KEPT = timedelta(days=7)  # as long as an effect's key keeps a second one away
+JOBS_KEPT = timedelta(days=90)
+SCHOOL_YEAR_KEPT = timedelta(days=400)  # notifications and roster imports: until the next year's have come
 
 
 @app.task(name="platform.sweep", platform=True)
@@ -39,12 +42,14 @@ def purge() -> None:
 
 @app.task(name="platform.purge_institution")
 def purge_institution() -> None:
-    """Forget expired sessions with their refresh tokens, old events, finished messages, kept answers, expired and
-    left-over files, and what the log said too long ago."""
+    """Forget expired sessions with their refresh tokens, old events, finished messages and jobs, notifications and
+    roster imports of long ago, kept answers, expired and left-over files, and what the log said too long ago."""
     now = timezone.now()
     Session.objects.filter(expires_at__lt=now).delete()
     answers.forget_expired()
-    eventlog.purge(events_before=now - EVENTS_KEPT, messages_before=now - MESSAGES_KEPT)
+    eventlog.purge(events_before=now - EVENTS_KEPT, messages_before=now - MESSAGES_KEPT, jobs_before=now - JOBS_KEPT)
+    communication.purge(before=now - SCHOOL_YEAR_KEPT)
+    purge_imports(before=now - SCHOOL_YEAR_KEPT)
     sweep_uploads()
     files.sweep_expired()
     files.sweep_orphans()

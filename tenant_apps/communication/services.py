@@ -1,6 +1,7 @@
 """Verbs over notifications."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -38,6 +39,11 @@ def notify(
             "data": data or {},
         }
         publish("notify", payload, key=f"notify:{key}:{start}" if key else None)
+
+
+def purge(*, before: datetime) -> None:
+    """Forget notifications that are older, read or not."""
+    Notification.objects.filter(created_at__lt=before).delete()
 
 
 def deliver(message: OutboxMessage) -> None:

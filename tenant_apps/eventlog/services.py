@@ -6,6 +6,7 @@ from uuid import UUID
 
 import structlog
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from shared_apps.core.errors import Conflict
@@ -106,10 +107,16 @@ def _requeue_if_dead(job_id: UUID) -> bool:
         return True
 
 
-def purge(*, events_before: datetime, messages_before: datetime) -> None:
-    """Forget stream events and finished outbox messages that are older."""
+def purge(*, events_before: datetime, messages_before: datetime, jobs_before: datetime) -> None:
+    """Forget stream events, finished outbox messages and ended jobs that are older; jobs that a record needs stay."""
     StreamEvent.objects.filter(created_at__lt=events_before).delete()
     OutboxMessage.objects.filter(done_at__lt=messages_before).delete()
+    ended = Job.objects.filter(finished_at__lt=jobs_before)
+    for relation in Job._meta.get_fields(include_hidden=True):
+        if relation.auto_created and relation.one_to_one | relation.one_to_many:
+            needing = relation.related_model._base_manager.filter(**{relation.field.name: OuterRef("pk")})
+            ended = ended.exclude(Exists(needing))
+    ended.delete()
 
 
 def settle_after_restore() -> None:

@@ -174,6 +174,14 @@ def _errors(plan: Plan) -> list[dict[str, Any]]:
     return [finding.as_dict() for finding in errors]
 
 
+def purge_imports(*, before: datetime) -> None:
+    """Forget what was found in imports that ended before, and their jobs; what they brought is in the log."""
+    old = RosterImport.objects.filter(job__finished_at__lt=before)
+    jobs = list(old.values_list("job_id", flat=True))
+    old.delete()
+    Job.objects.filter(pk__in=jobs).delete()
+
+
 def sweep_uploads() -> int:
     """Remove uploads of the current institution whose job has ended or never began; how many there were.
 

@@ -16,7 +16,8 @@ JOIN pg_opclass o ON o.oid = k.opclass
 WHERE c.relnamespace = to_regnamespace(%s) AND x.indpred IS NULL AND x.indexprs IS NULL
 GROUP BY 1, 2
 """
-THEIRS = ("auth_", "guardian_", "django_", "accounts_user_groups", "accounts_user_user_permissions")  # tables that Django and guardian make
+# Tables that Django and guardian make.
+THEIRS = ("auth_", "guardian_", "django_", "accounts_user_groups", "accounts_user_user_permissions")
 
 
 def indexes() -> list[tuple[str, str, list[str], list[str]]]:

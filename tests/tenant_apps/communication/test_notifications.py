@@ -1,9 +1,11 @@
 """Notifications: who is told, once, and who may read what they were told."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from django.utils import timezone
 
 from shared_apps.core.context import InstitutionContext, institution
 from tenant_apps.accounts.models import User
@@ -98,3 +100,11 @@ def test_another_institution_sees_nothing_of_it(inside: InstitutionContext, lumi
         asker = as_person(lumiere, cast.of(lumiere).teacher)
         assert asker.get(INBOX).json()["results"] == []
         assert asker.get(f"{INBOX}{key}/").status_code == 404
+
+
+def test_notifications_of_long_ago_are_forgotten(inside: InstitutionContext) -> None:
+    for title in ("old", "young"):
+        Notification.objects.create(recipient_id=cast.user_id("teacher"), kind="test", title=title)
+    Notification.objects.filter(title="old").update(created_at=timezone.now() - timedelta(days=401))
+    services.purge(before=timezone.now() - timedelta(days=400))
+    assert [row.title for row in Notification.objects.all()] == ["young"]

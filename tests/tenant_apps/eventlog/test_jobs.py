@@ -18,6 +18,8 @@ from tenant_apps.eventlog import frames, jobs, outbox, services
 from tenant_apps.eventlog.jobs import JobFailed, Progress
 from tenant_apps.eventlog.models import Job, OutboxMessage
 from tenant_apps.eventlog.tasks import run_job
+from tenant_apps.interop.models import RosterImport
+from tenant_apps.interop.services import purge_imports
 from tests import cast
 
 Body = Callable[[Job, Progress], dict[str, Any] | None]
@@ -324,8 +326,21 @@ def test_finished_messages_and_old_events_are_forgotten(inside: InstitutionConte
     OutboxMessage.objects.create(topic="old", done_at=timezone.now() - timedelta(days=8))
     OutboxMessage.objects.create(topic="waiting")
     cutoff = timezone.now() - timedelta(days=7)
-    services.purge(events_before=cutoff, messages_before=cutoff)
+    services.purge(events_before=cutoff, messages_before=cutoff, jobs_before=cutoff)
     assert [message.topic for message in OutboxMessage.objects.all()] == ["waiting"]
+
+
+def test_ended_jobs_are_forgotten_unless_a_record_needs_them(inside: InstitutionContext) -> None:
+    long_ago, cutoff = timezone.now() - timedelta(days=91), timezone.now() - timedelta(days=90)
+    states = {"ended": long_ago, "needed": long_ago, "young": timezone.now(), "running": None}
+    made = {name: Job.objects.create(kind=name, state="running", finished_at=at) for name, at in states.items()}
+    RosterImport.objects.create(job=made["needed"], file_name="roster.zip", stored_path="x", size=1, sha256="0" * 64)
+    services.purge(events_before=cutoff, messages_before=cutoff, jobs_before=cutoff)
+    assert set(Job.objects.values_list("kind", flat=True)) == {"needed", "young", "running"}
+    purge_imports(before=long_ago - timedelta(days=1))
+    assert RosterImport.objects.count() == 1
+    purge_imports(before=cutoff)
+    assert (RosterImport.objects.count(), Job.objects.filter(kind="needed").exists()) == (0, False)
 
 
 def becomes(context: InstitutionContext, **values: str) -> None:
