@@ -155,7 +155,9 @@ def new(cast: casting.Cast, path: str, resource: Resource, number: int = 0) -> B
 def _numbered(value: Any, number: int) -> Any:
     if isinstance(value, models.Model):
         return value.pk
-    return f"{value[:10]}{number}" if isinstance(value, str) and "@" not in value else value
+    if not isinstance(value, str):
+        return value
+    return f"{number}{value}" if "@" in value else f"{number}{value}"[: len(value)]
 
 
 def own(path: str, resource: Resource, row: Body) -> Body:

@@ -66,19 +66,6 @@ def test_a_list_shows_the_declared_columns_and_each_record_answers_alone(
 
 
 @every_resource
-def test_a_warm_read_costs_the_frozen_number_of_queries(
-    path: str, resource: Resource, askers: dict[str, Asker], django_assert_num_queries: Any
-) -> None:
-    first = askers["principal"].get(path).json()["results"][:1]
-    with django_assert_num_queries(1):
-        askers["principal"].get(path)
-    if first:
-        askers["principal"].get(f"{path}{first[0]['id']}/")
-        with django_assert_num_queries(1):
-            askers["principal"].get(f"{path}{first[0]['id']}/")
-
-
-@every_resource
 def test_a_client_chooses_columns_and_holds_what_it_has(
     path: str, resource: Resource, askers: dict[str, Asker]
 ) -> None:

@@ -4,6 +4,7 @@ The code is what a reader of adding-a-resource.md would have written; nothing of
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,8 @@ def start_resource(tree: Tree, wanted: Plan) -> None:
     _permission(tree, wanted, room / "permissions.py")
     _declaration(tree, wanted, room / "api.py", scopes)
     _rights(tree, wanted)
-    tree.tidy(*models, room / "permissions.py", room / "api.py", tree.top / "tests/contract/rights.py")
+    _queries(tree, wanted)
+    tree.tidy(*models, room / "permissions.py", room / "api.py")
     tree.migrate(wanted.room, wanted.words.replace(" ", "_"))
 
 
@@ -189,16 +191,36 @@ def _tuple(names: list[str]) -> str:
 
 def _rights(tree: Tree, wanted: Plan) -> None:
     """The principal may all of it, nobody else anything: what others may is added by hand, here and in apps.py."""
-    path = tree.top / "tests/contract/rights.py"
+    _row(tree, wanted, "rights.py", 'INSTITUTION = """\n', lambda name: "." if name in ("import", "blank") else "p")
+
+
+def _queries(tree: Tree, wanted: Plan) -> None:
+    """What a plain resource costs: one statement more for each record that a row must refer to."""
+    relations = [column for column in wanted.columns if column.refers]
+    needed = sum(not column.optional for column in relations)
+    searched = any(column.kind in ("text", "email") for column in wanted.columns)
+    cells = {
+        "include": str(1 + needed) if relations else ".",
+        "search": "1" if searched else ".",
+        "export": "4",
+        "past": "2",
+        "add": str(4 + needed),
+        "b.base": str(8 + needed),
+        "b.row": "0",
+    }
+    _row(tree, wanted, "queries.py", 'COSTS = """\n', lambda name: cells.get(name, "1"))
+
+
+def _row(tree: Tree, wanted: Plan, file: str, opening: str, cell: Callable[[str], str]) -> None:
+    """A row of one of the tables of tests/contract, in its columns."""
+    path = tree.top / "tests/contract" / file
     text = path.read_text(encoding="utf-8")
-    resource = wanted.address.removeprefix("/api/v1/").strip("/")
-    if f"\n{resource} " in text:
+    line = wanted.address.removeprefix("/api/v1/").strip("/")
+    if f"\n{line} " in text:
         return
-    start = text.index('INSTITUTION = """\n')
-    line = resource
+    start = text.index(opening)
     for column in re.finditer(r"\S+", text[start:].splitlines()[1]):
-        cell = "." if column[0] in ("import", "blank") else "p"
-        line = f"{line} ".ljust(column.start()) + cell
+        line = f"{line} ".ljust(column.start()) + cell(column[0])
     end = text.index('\n"""', start)
     path.write_text(f"{text[:end]}\n{line}{text[end:]}", encoding="utf-8")
-    tree.done.append(f"added {wanted.address} to tests/contract/rights.py")
+    tree.done.append(f"added {wanted.address} to tests/contract/{file}")
