@@ -20,7 +20,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-reset test lint lint-style lint-floors lint-types lint-django bench bench-tenancy test-scaffold test-deploy lock clean
+.PHONY: help demo demo-reset test lint lint-style lint-floors lint-types lint-django bench bench-tenancy test-scaffold test-deploy test-faults lock clean
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -70,6 +70,11 @@ test-deploy: $(VENV)/.dev  ## The composition as deployed, without Docker: nginx
 	@command -v nginx >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get install -y -qq nginx >/dev/null; } || \
 		{ echo "lyceum: nginx is needed: install it from the system's packages." >&2; exit 1; }
 	$(call timed,deploy,$(PY) -m pytest -c tests/deploy/live/pytest.ini --rootdir . --confcutdir tests/deploy/live tests/deploy/live)
+
+test-faults: $(VENV)/.dev  ## Faults and isolation in full: a kill at every point, PostgreSQL away for 30 s, pgbouncer
+	@command -v pgbouncer >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get install -y -qq pgbouncer >/dev/null; } || \
+		{ echo "lyceum: pgbouncer is needed: install it from the system's packages." >&2; exit 1; }
+	$(call timed,faults,$(PY) -m pytest -n 2 tests/faults tests/faults/live tests/security/isolation)
 
 lock: $(VENV)/.dev  ## Compile requirements/*.in to pinned, hashed requirements/*.txt
 	$(PIP_COMPILE) --output-file requirements/base.txt requirements/base.in

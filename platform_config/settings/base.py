@@ -87,6 +87,7 @@ else:
     from shared_apps.core.roles import derived_role
 
     _default = {**DATABASE_OWNER, **derived_role(DATABASE_OWNER["NAME"], SECRET_KEY)}
+_pool_mode = env.choice("DATABASE_POOL_MODE", "SESSION", ("SESSION", "TRANSACTION"))
 DATABASES = {
     "default": {
         **_default,
@@ -94,6 +95,9 @@ DATABASES = {
         # A backend's catalog cache grows by ~22 KB for each table that it touches, so connections have a bounded life.
         "CONN_MAX_AGE": env.integer("DATABASE_CONNECTION_LIFE", 600),
         "ATOMIC_REQUESTS": False,
+        # Of a pooler in front of the serving role's address: TRANSACTION costs two more round trips a statement.
+        "POOL_MODE": _pool_mode,
+        "DISABLE_SERVER_SIDE_CURSORS": _pool_mode == "TRANSACTION",
     }
 }
 SERVING_ROLE_IS_CHECKED = False  # production: a start with the owner's role, or a superuser, is refused

@@ -238,6 +238,23 @@ def test_a_temporary_table_of_the_session_stands_before_none_of_ours(
             assert Student.objects.count() == len(cast.STUDENTS)
 
 
+@pytest.mark.parametrize("mode", ["TRANSACTION", "SESSION"])
+def test_behind_a_pooler_nothing_is_left_on_the_session_for_whoever_gets_it_next(
+    committed: None, greenwood: InstitutionContext, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """Every statement says where it reads in a transaction of its own; the other mode is the negative control. With a
+    real pgbouncer: tests/faults/live."""
+    with platform():
+        connection.ensure_connection()
+    connection.connection.execute("RESET search_path")
+    monkeypatch.setitem(connection.settings_dict, "POOL_MODE", mode)
+    with institution(greenwood):
+        assert schema_now() == greenwood.schema_name
+        assert Student.objects.count() == len(cast.STUDENTS)
+        left = connection.connection.execute("SELECT current_schema()").fetchone()
+    assert (left == ("public",)) is (mode == "TRANSACTION")
+
+
 # What is missing
 
 
