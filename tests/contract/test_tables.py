@@ -24,7 +24,7 @@ def askers(db: None, greenwood: InstitutionContext) -> dict[str, Asker]:
 
 
 def content(answer: HttpResponse) -> bytes:
-    return b"".join(answer.streaming_content) if answer.streaming else answer.content  # type: ignore[attr-defined]
+    return answer.getvalue()
 
 
 def rows_of(answer: HttpResponse) -> list[dict[str, str]]:

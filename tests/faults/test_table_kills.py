@@ -66,7 +66,7 @@ def test_a_worker_killed_over_an_export_leaves_no_half_file_to_fetch(
         sweep_orphans()
         assert contents() == [stored.place]
     fetched = principal.get(stored.url)
-    lines = b"".join(fetched.streaming_content).count(b"\r\n")  # type: ignore[attr-defined]
+    lines = fetched.getvalue().count(b"\r\n")
     assert lines == len(cast.STUDENTS) + 1
 
 

@@ -1,6 +1,7 @@
 """Real workers: what they know when a task begins, and what is left when they are killed."""
 
 import time
+from collections.abc import Callable
 
 import pytest
 from django.db import connection, transaction
@@ -14,9 +15,9 @@ from tests import cast
 from tests.tasks import bodies, workers
 
 
-def until(condition: object, seconds: float = 10.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
+    while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)
 

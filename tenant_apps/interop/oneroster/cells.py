@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -51,7 +52,7 @@ class Fault(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(ABC):
     """What a column holds. `blank` is the value of an empty cell."""
 
     required: bool = False
@@ -66,8 +67,9 @@ class Kind:
             raise CellRefused(Code.REQUIRED, "This column must have a value here, and the cell is empty: fill it in.")
         return self.blank
 
+    @abstractmethod
     def parse(self, text: str) -> Any:
-        raise NotImplementedError
+        """The value of what is left when the surrounding space is away. Raises CellRefused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ class SameConnection:
 
 
 def content(answer: HttpResponse) -> bytes:
-    return b"".join(answer.streaming_content) if answer.streaming else answer.content  # type: ignore[attr-defined]
+    return answer.getvalue()
 
 
 def send(asker: Asker, path: str, table: bytes, *, name: str = "table.csv", **form: Any) -> HttpResponse:

@@ -38,7 +38,7 @@ def stored(cast: casting.Cast) -> StoredFile:
 
 
 def body(answer: HttpResponse) -> bytes:
-    return b"".join(answer.streaming_content) if answer.streaming else answer.content  # type: ignore[attr-defined]
+    return answer.getvalue()
 
 
 def test_the_owner_downloads_it_as_an_attachment(teacher: Asker, stored: StoredFile) -> None:

@@ -124,7 +124,7 @@ def test_a_worker_writes_the_roster_for_who_asks(
     told = principal.get(started["Location"]).json()
     assert told["state"] == "succeeded", told
     answer = principal.get(told["result"]["file"])
-    (tmp_path / "fetched.zip").write_bytes(b"".join(answer.streaming_content))  # type: ignore[attr-defined]
+    (tmp_path / "fetched.zip").write_bytes(answer.getvalue())
     assert told["result"]["counts"]["users"] == texts(tmp_path / "fetched.zip")["users.csv"].count("\r\n") - 1 > 5
     assert as_person(greenwood, people.teacher).get(told["result"]["file"]).status_code == 404
 

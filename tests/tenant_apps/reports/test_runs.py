@@ -39,8 +39,8 @@ def test_a_principal_asks_for_a_report_and_downloads_its_files(cast: casting.Cas
     rows = asker.get(f"/api/v1/reports/artifacts/?run={run.pk}").json()["results"]
     files = {row["format"]: asker.get(f"/api/v1/reports/artifacts/{row['id']}/download/") for row in rows}
     assert set(files) == {"csv", "pdf"}
-    assert b"".join(files["csv"].streaming_content).startswith(b"\xef\xbb\xbfcampus,section,grade_level,students")
-    assert b"".join(files["pdf"].streaming_content).startswith(b"%PDF")
+    assert files["csv"].getvalue().startswith(b"\xef\xbb\xbfcampus,section,grade_level,students")
+    assert files["pdf"].getvalue().startswith(b"%PDF")
 
 
 def test_a_day_left_out_is_today(cast: casting.Cast) -> None:

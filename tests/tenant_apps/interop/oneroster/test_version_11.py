@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tenant_apps.interop.oneroster import Code
+from tenant_apps.interop.oneroster import Code, Roster
 from tests.tenant_apps.interop.oneroster.reading import codes, only, place, put, read, set_property
 from tests.tenant_apps.interop.oneroster.rosters import Tables
 from tests.tenant_apps.interop.oneroster.versions import FILES_11, as_11
@@ -22,8 +22,8 @@ def test_a_roster_of_11_reads_as_that_of_12(tmp_path: Path) -> None:
         row._replace(primary_org_sourced_id="") for row in new.users
     ]
 
-    def held(roster: object) -> set[tuple[str, str, str]]:
-        rows = [row for row in roster.roles if row.role_type == "primary"]  # type: ignore[attr-defined]
+    def held(roster: Roster) -> set[tuple[str, str, str]]:
+        rows = [row for row in roster.roles if row.role_type == "primary"]
         return {
             (row.user_sourced_id, row.role.replace("principal", "siteAdministrator"), row.org_sourced_id)
             for row in rows
