@@ -84,7 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             print(f"lyceum: {where}{error.strerror}", file=sys.stderr)
-        except StopRequested:
+        except StopRequested as stop:
+            print(f"lyceum: stopped by {stop}; nothing is left running.", flush=True)
             return 0
         return 1
 

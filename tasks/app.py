@@ -1,11 +1,13 @@
 """The Celery app: `celery -A tasks.app:app worker`, `celery -A tasks.app:app beat`."""
 
 import os
+import warnings
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import django
 from celery import Celery
+from celery.exceptions import SecurityWarning
 from celery.signals import beat_init, worker_init
 from django.apps import apps
 from django.conf import settings
@@ -17,6 +19,9 @@ if not apps.models_ready:  # the celery command imports this module first of all
 
 from tasks.base import TenantTask, header_for
 from tasks.schedule import SCHEDULE
+
+# It warns whoever runs a worker as root, as a container does: pickled messages could do anything. Ours are JSON.
+warnings.filterwarnings("ignore", category=SecurityWarning)
 
 WORKER_MEMORY = 350_000  # KiB; a child that has grown past it is replaced after its task
 BEFORE_REDELIVERY = 120  # seconds: a task is ended so much earlier than the broker would hand it to another worker
