@@ -5,15 +5,19 @@ from typing import Any
 import pytest
 from django.http import HttpResponse
 
-from shared_apps.core.context import InstitutionContext, State, platform
+from shared_apps.core.context import InstitutionContext, State, institution, platform
 from shared_apps.tenants import hosts
 from shared_apps.tenants.models import Tenant
+from tenant_apps.accounts import tokens
 from tenant_apps.accounts.cookies import ACCESS_COOKIE, CSRF_COOKIE, REFRESH_COOKIE
+from tenant_apps.accounts.invitations import invite
+from tenant_apps.accounts.models import User
 from tests import cast
 from tests.api import Asker, as_person, host_of, nobody
 
 pytestmark = pytest.mark.django_db
 ME, TOKEN, REFRESH = "/api/v1/auth/me/", "/api/v1/auth/token/", "/api/v1/auth/refresh/"
+INVITATION = "/api/v1/auth/invitation/"
 SUBJECTS = "/api/v1/academics/subjects/"
 
 
@@ -128,3 +132,24 @@ def test_an_answer_that_is_kept_for_a_repeated_request_is_given_to_nobody_elsewh
             made.setdefault(place.slug, set()).add(answer.json()["id"])
     assert all(len(ids) == 1 for ids in made.values()), "the control: here it is a repetition"
     assert not made["greenwood"] & made["lumiere"]
+
+
+@pytest.mark.parametrize("naive", [False, True], ids=["ours", "a salt without the institution"])
+def test_an_invitation_of_one_institution_is_not_good_at_another(
+    greenwood: InstitutionContext, lumiere: InstitutionContext, monkeypatch: pytest.MonkeyPatch, naive: bool
+) -> None:
+    """The same person's id in both, without a password in both."""
+    if naive:
+        monkeypatch.setattr(tokens, "salted", lambda purpose: f"lyceum:{purpose}")
+    for place in (greenwood, lumiere):
+        with institution(place):
+            User.objects.filter(pk=cast.user_id("teacher")).update(password="!none yet", token_version=1)
+    with institution(greenwood):
+        token = invite(cast.of(greenwood).teacher.email)
+    chosen = {"token": token, "password": "chosen by whoever has the letter"}
+    elsewhere = nobody(lumiere).post(INVITATION, chosen)
+    assert (elsewhere.status_code == 204) is naive
+    if not naive:
+        assert elsewhere.json()["code"] == "bad_invitation"
+    assert nobody(greenwood).post(INVITATION, chosen).status_code == 204, "the control"
+    assert nobody(greenwood).post(INVITATION, chosen).status_code == 400, "and once"
