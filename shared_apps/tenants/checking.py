@@ -36,7 +36,7 @@ def findings() -> list[Finding]:
 def _half_made() -> list[Finding]:
     left = Tenant.objects.filter(state=State.PROVISIONING).prefetch_related("domains")
     return [
-        Finding(tenant.slug, "its making has ended half way", f"manage.py tenant create {tenant.slug} '{tenant.name}'")
+        Finding(tenant.slug, "its making has ended half way", f"manage.py tenant finish-making {tenant.slug}")
         for tenant in left
         if not in_the_making(tenant.schema_name)
     ]

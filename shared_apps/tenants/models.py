@@ -38,6 +38,9 @@ class Tenant(TenantMixin, Record):
     # Which of the template's rows (permissions, roles) it has, and why the last migration was not applied.
     template_rows = models.CharField(max_length=64, blank=True, editable=False)
     migration_error = models.TextField(blank=True, editable=False)
+    # What was said when it was ordered (registry.NewInstitution), while it is being made: one that was killed is begun
+    # again with the same words. Empty once it is made.
+    ordered = models.JSONField(default=dict, editable=False)
     # What its making is at, for whoever waits for it.
     step = models.CharField(max_length=60, blank=True, editable=False)
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -48,8 +49,8 @@ def create_institution(*, new: NewInstitution, finish: Callable[[Tenant], None] 
             if tenant.state != State.PROVISIONING:
                 raise _taken(new.slug)
             # Only now is it ours: whoever else was making it has died, or never was.
-            tenant.name, tenant.plan = new.name.strip(), new.plan
-            tenant.save(update_fields=["name", "plan", "updated_at"])
+            tenant.name, tenant.plan, tenant.ordered = new.name.strip(), new.plan, asdict(new)
+            tenant.save(update_fields=["name", "plan", "ordered", "updated_at"])
             at("schema")
             _make_schema(tenant)
             asked_by, made_by = actor(), platform_work("institution creation")
@@ -59,6 +60,8 @@ def create_institution(*, new: NewInstitution, finish: Callable[[Tenant], None] 
                     step(new)
                 at("")
                 with platform(), acting(asked_by or made_by):
+                    tenant.ordered = {}
+                    tenant.save(update_fields=["ordered"])
                     move(tenant, State.ACTIVE, verb="create")
                     if finish is not None:
                         finish(tenant)
@@ -106,7 +109,7 @@ def _taken(slug: str) -> Conflict:
 def _claim(new: NewInstitution) -> Tenant:
     """The new row, or the one that a killed creation of the same slug left behind."""
     slug = check_slug(new.slug, kind=new.kind)
-    tenant = Tenant(name=new.name.strip(), kind=new.kind, plan=new.plan)
+    tenant = Tenant(name=new.name.strip(), kind=new.kind, plan=new.plan, ordered=asdict(new))
     try:
         with transaction.atomic():
             if new.kind == Kind.OPERATOR and Tenant.objects.filter(kind=Kind.OPERATOR).exists():

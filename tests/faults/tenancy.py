@@ -24,8 +24,8 @@ from shared_apps.tenants.fingerprint import fingerprints
 from shared_apps.tenants.lifecycle import change_state
 from shared_apps.tenants.models import Deletion, SchemaTemplate, Tenant
 from shared_apps.tenants.services import create_institution
-from tenant_apps.accounts.models import Role
-from tenant_apps.school.models import Campus
+from tenant_apps.accounts.models import Role, User
+from tenant_apps.school.models import Campus, Institution
 from tests.faults.dying import killed_at
 from tests.faults.mending import check, mend
 
@@ -79,7 +79,8 @@ def campus_names(slug: str) -> set[str]:
 
 
 def making(slug: str) -> Work:
-    return ordered("tenant", "create", slug, "Half", "--admin-email", f"head@{slug}.test")
+    more = ("--admin-email", f"head@{slug}.test", "--currency", "EUR", "--time-zone", "Europe/Paris")
+    return ordered("tenant", "create", slug, "Half", *more)
 
 
 def try_making(slug: str, point: int) -> None:
@@ -93,7 +94,9 @@ def try_making(slug: str, point: int) -> None:
     assert status_of(slug) == 200
     assert equals_the_template(slug)
     with institution(found(slug).context):
-        assert Role.objects.filter(code="principal").exists()
+        assert [user.email for user in User.objects.all()] == [f"head@{slug}.test"], "as it was ordered"
+        profile = Institution.objects.get()
+        assert (profile.currency, profile.time_zone) == ("EUR", "Europe/Paris")
 
 
 def migrating() -> Work:

@@ -91,6 +91,7 @@ class Migration(migrations.Migration):
                 ("state_changed_at", models.DateTimeField(auto_now_add=True)),
                 ("template_rows", models.CharField(blank=True, editable=False, max_length=64)),
                 ("migration_error", models.TextField(blank=True, editable=False)),
+                ("ordered", models.JSONField(default=dict, editable=False)),
                 ("step", models.CharField(blank=True, editable=False, max_length=60)),
             ],
             options={

@@ -13,7 +13,7 @@ from django.db import transaction
 
 from shared_apps.core.api.admission import COUNT, place_key, run_or_refuse
 from shared_apps.core.context import State, platform
-from shared_apps.core.errors import NotFound, Unavailable
+from shared_apps.core.errors import Conflict, NotFound, Unavailable
 from shared_apps.core.registry import NewInstitution, registry
 from shared_apps.tenants.addresses import demand_free
 from shared_apps.tenants.lifecycle import demand_live, record
@@ -74,6 +74,13 @@ def create_and_invite(*, new: NewInstitution) -> Tenant:
             _owe_invitation(tenant, new.admin_email)
 
     return create_institution(new=new, finish=owe)
+
+
+def finish_making(*, tenant: Tenant) -> Tenant:
+    """Complete a making that has ended half way, as it was ordered. Raises Conflict for an institution that is made."""
+    if tenant.state != State.PROVISIONING:
+        raise Conflict(f"{tenant.name} is {tenant.state}; nothing of its making is left.", code="made")
+    return create_and_invite(new=NewInstitution(**tenant.ordered))
 
 
 def invite_administrator(*, tenant: Tenant, email: str) -> None:

@@ -29,7 +29,7 @@ from shared_apps.tenants.lifecycle import change_state
 from shared_apps.tenants.migrating import migrate_institutions
 from shared_apps.tenants.models import DomainClaim, Tenant
 from shared_apps.tenants.services import find_tenant
-from shared_apps.tenants.signing_up.asking import create_and_invite, invite_administrator
+from shared_apps.tenants.signing_up.asking import create_and_invite, finish_making, invite_administrator
 
 OfOne = Callable[[str, str], CommandParser]
 """Adds a verb over one institution."""
@@ -62,6 +62,7 @@ class Command(BaseCommand):
         create.add_argument("--currency", default="USD", help="ISO 4217, three letters.")
         create.add_argument("--time-zone", default="UTC", help="IANA name, such as Europe/Paris.")
         create.add_argument("--operators", action="store_true", help="The operators' own tenant; there is one.")
+        of_one("finish-making", "Complete a making that was killed, as it was ordered.")
         verbs.add_parser("list", help="Every institution and its state.")
         of_one("show", "One institution.")
         suspend = of_one("suspend", "Stop serving an institution; nothing of it is lost.")
@@ -130,6 +131,10 @@ class Command(BaseCommand):
                 kind=Kind.OPERATOR if options["operators"] else Kind.INSTITUTION,
             )
         )
+        self.stdout.write(f"{tenant.name} is active at {tenant.host} (id {tenant.pk}).")
+
+    def _finish_making(self, options: dict[str, Any]) -> None:
+        tenant = finish_making(tenant=find_tenant(options["slug"]))
         self.stdout.write(f"{tenant.name} is active at {tenant.host} (id {tenant.pk}).")
 
     def _list(self, options: dict[str, Any]) -> None:
