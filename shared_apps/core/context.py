@@ -15,8 +15,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
+
+if TYPE_CHECKING:
+    from shared_apps.core.limits import Limits
 
 
 class NoTenant(RuntimeError):
@@ -46,7 +49,9 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InstitutionContext:
-    """What a request, socket or task knows of its institution without asking the database."""
+    """What a request, socket or task knows of its institution without asking the database.
+
+    Without `limits` the standard ones hold (`core.limits`)."""
 
     id: UUID
     schema_name: str
@@ -54,6 +59,7 @@ class InstitutionContext:
     name: str
     kind: str = Kind.INSTITUTION
     state: str = State.ACTIVE
+    limits: "Limits | None" = None
 
 
 @dataclass(frozen=True, slots=True)

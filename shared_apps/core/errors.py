@@ -66,6 +66,12 @@ class Unauthenticated(Problem):
         self.headers.setdefault("WWW-Authenticate", 'Bearer realm="lyceum"')
 
 
+class PaymentRequired(Problem):
+    """What the institution's plan does not cover; `limit`, `allowed` and `used` in the body say what."""
+
+    status, code, title = 402, "quota_exceeded", "Limit of the plan reached"
+
+
 class Forbidden(Problem):
     status, code, title = 403, "forbidden", "Not allowed"
 
@@ -118,6 +124,12 @@ class TooMany(Problem):
 
 class Unavailable(Problem):
     status, code, title = 503, "unavailable", "Unavailable for the moment"
+
+
+class TookTooLong(Problem):
+    """The database gave up on a statement that took longer than the institution's may."""
+
+    status, code, title = 504, "took_too_long", "Took too long"
 
 
 class InternalError(Problem):

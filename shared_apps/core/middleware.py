@@ -15,7 +15,7 @@ from shared_apps.core import health
 from shared_apps.core.actors import acting, visitor
 from shared_apps.core.api.admission import client_address, is_trusted_proxy, rate_headers
 from shared_apps.core.context import InstitutionContext
-from shared_apps.core.errors import InternalError, Invalid, NotFound, Unavailable, problem_response
+from shared_apps.core.errors import InternalError, Invalid, NotFound, TookTooLong, Unavailable, problem_response
 from shared_apps.core.problems import as_problem
 
 log = structlog.get_logger("lyceum.request")
@@ -97,6 +97,8 @@ def _answer_to(error: BaseException | None, request: HttpRequest) -> HttpRespons
     if problem is None:
         log.error("defect", request_id=request_id, path=request.path, exc_info=error)
         problem = InternalError("Something went wrong on our side; quote the request id to support.")
+    elif isinstance(problem, TookTooLong):
+        log.error("statement_took_too_long", request_id=request_id, path=request.path)
     elif isinstance(error, DatabaseError | InterfaceError) and problem.status == Unavailable.status:
         log.error("database_unavailable", request_id=request_id, path=request.path, error=str(error))
     return problem_response(problem, request_id)

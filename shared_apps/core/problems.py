@@ -16,6 +16,7 @@ from shared_apps.core.errors import (
     NotAcceptable,
     NotFound,
     Problem,
+    TookTooLong,
     TooLarge,
     TooMany,
     Unauthenticated,
@@ -24,6 +25,7 @@ from shared_apps.core.errors import (
     problem_response,
 )
 
+QUERY_CANCELED = "57014"  # of PostgreSQL
 BY_STATUS: dict[int, type[Problem]] = {
     kind.status: kind
     for kind in (
@@ -115,6 +117,11 @@ def constraint_name(error: BaseException) -> str:
     return head if head and len(tail) >= 6 and tail.isdigit() else name
 
 
+def was_cancelled(error: BaseException) -> bool:
+    """Whether the server stopped the statement: its time was up, or somebody there ended it."""
+    return getattr(error.__cause__ or error, "sqlstate", None) == QUERY_CANCELED
+
+
 def refusal(error: BaseException) -> Problem | None:
     """What a refusal of the database means to the caller; None when it is a defect of ours."""
     if isinstance(error, ProtectedError | RestrictedError):
@@ -135,6 +142,10 @@ def refusal(error: BaseException) -> Problem | None:
         return None
     if isinstance(error, DataError):
         return Invalid("A value does not fit its column.", code="bad_value")
+    if was_cancelled(error):
+        return TookTooLong(
+            "The database stopped this because it took too long; ask for less: a filter, a smaller page."
+        )
     if isinstance(error, OperationalError | InterfaceError):
         return Unavailable("The database does not answer; try again.", headers={"Retry-After": "5"})
     return None

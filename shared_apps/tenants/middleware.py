@@ -9,6 +9,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import set_urlconf
 
+from shared_apps.core.api.admission import turned_away
 from shared_apps.core.context import PLATFORM, InstitutionContext, State, institution, platform
 from shared_apps.core.errors import Forbidden, Gone, Invalid, NotFound, Problem, Unavailable, problem_response
 from shared_apps.tenants import hosts
@@ -63,6 +64,9 @@ class HostMiddleware:
         request.urlconf = settings.URLCONF_BY_KIND[context.kind]
         set_urlconf(request.urlconf)
         with institution(context):
+            refusal = turned_away()
+            if refusal is not None:
+                return self._refuse(request, refusal)
             return _kept_within(self.get_response(request))
 
     def _refuse(self, request: HttpRequest, problem: Problem) -> HttpResponse:

@@ -31,8 +31,9 @@ class Tenant(TenantMixin, Record):
     name = models.CharField(max_length=200)
     kind = models.CharField(max_length=20, choices=[(k, k) for k in Kind], default=Kind.INSTITUTION)
     state = models.CharField(max_length=20, choices=[(s, s) for s in State], default=State.PROVISIONING)
-    # What was ordered; billing will make limits of it.
+    # What was ordered, and what an operator allows beside it (entitlements.py): limit -> number, null for unlimited.
     plan = models.SlugField(max_length=50, blank=True)
+    entitlements = models.JSONField(default=dict, blank=True, editable=False)
     state_reason = models.CharField(max_length=300, blank=True)
     state_changed_at = models.DateTimeField(auto_now_add=True)
     # Which of the template's rows (permissions, roles) it has, and why the last migration was not applied.
@@ -78,6 +79,8 @@ class Tenant(TenantMixin, Record):
 
     def context_in(self, schema_name: str) -> InstitutionContext:
         """The context of this institution in a schema that is not (yet) the one it is served from."""
+        from shared_apps.tenants.entitlements import limits_of
+
         return InstitutionContext(
             id=self.pk,
             schema_name=schema_name,
@@ -85,7 +88,19 @@ class Tenant(TenantMixin, Record):
             name=self.name,
             kind=self.kind,
             state=self.state,
+            limits=limits_of(self),
         )
+
+
+class Plan(Record):
+    """What may be ordered: limit -> number, null for unlimited. Of a limit that it does not name the standard holds."""
+
+    code = models.SlugField(max_length=50, unique=True)
+    limits = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        default_permissions = ()
+        ordering = ("code",)
 
 
 class Domain(DomainMixin, Record):

@@ -10,4 +10,5 @@ class TenantsPermission(PermissionCatalogue):
     INSTITUTION = subject("tenants", "tenant", "institutions", "view add change delete approve")
     DOMAIN = subject("tenants", "domain", "domains of institutions", "view add change delete")
     BACKUP = subject("tenants", "backup", "backups of institutions", "view add change")
+    ENTITLEMENT = subject("tenants", "plan", "plans and limits", "view change")
     SCHEMA = subject("tenants", "schematemplate", "schemas of institutions", "view change")

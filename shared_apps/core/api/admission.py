@@ -2,6 +2,9 @@
 
 Both are answered by one Lua script, so a request costs one round trip to Redis and, of any number of concurrent
 requests, exactly N pass. A fixed window opens with the first request and lasts its whole time.
+
+Everybody's requests also count against their institution's window of a minute; what is refused counts for nobody. A
+process that was refused one remembers it for a moment, and turns the institution's next requests away at the door.
 """
 
 import hashlib
@@ -25,6 +28,7 @@ from django.http import HttpRequest
 from shared_apps.core import bus
 from shared_apps.core.context import InstitutionContext, current, current_institution
 from shared_apps.core.errors import TooMany, Unavailable
+from shared_apps.core.limits import REQUESTS, limits_of
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +38,11 @@ QUIET_SECONDS = 1.0
 EPOCH_SECONDS = 3600
 """An epoch outlives everything that was remembered under it (seconds, against 15 of a principal)."""
 MOST_LOCAL_BUCKETS = 50_000
+MINUTE_MS = 60_000
+OUTSIDERS_SHARE = 0.8
+"""Of an institution's requests those who are not signed in get so much: they cannot lock its people out."""
+SHUT_SECONDS = 1.0
+"""So long a process turns an institution away without asking Redis again: a raised limit holds that much later."""
 
 
 class Script:
@@ -44,6 +53,9 @@ class Script:
         self.digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
+# KEYS: the asker's window, the institution's, and of who is signed in the two epochs. ARGV: the length of the asker's
+# window in ms, its limit, and how many requests of the institution may pass (empty: any number). `whole` is 0 where the
+# asker's own window refuses already, and one more than may pass where the institution's does.
 COUNT = Script("""
 local used = redis.call('INCR', KEYS[1])
 local left = redis.call('PTTL', KEYS[1])
@@ -51,9 +63,24 @@ if left < 0 then
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
   left = tonumber(ARGV[1])
 end
-if not KEYS[2] then return {used, left} end
-local epochs = redis.call('MGET', KEYS[2], KEYS[3])
-return {used, left, epochs[1] or '', epochs[2] or ''}
+local whole, whole_left, most = 0, 0, tonumber(ARGV[3])
+if most and used <= tonumber(ARGV[2]) then
+  whole = tonumber(redis.call('GET', KEYS[2]) or '0') + 1
+  if whole <= most then
+    redis.call('INCR', KEYS[2])
+  else
+    redis.call('DECR', KEYS[1])
+    whole = most + 1
+  end
+  whole_left = redis.call('PTTL', KEYS[2])
+  if whole_left < 0 then
+    redis.call('PEXPIRE', KEYS[2], 60000)
+    whole_left = 60000
+  end
+end
+if not KEYS[3] then return {used, left, whole, whole_left} end
+local epochs = redis.call('MGET', KEYS[3], KEYS[4])
+return {used, left, whole, whole_left, epochs[1] or '', epochs[2] or ''}
 """)
 
 
@@ -61,7 +88,8 @@ return {used, left, epochs[1] or '', epochs[2] or ''}
 class Admission:
     """The answer to one request. `reset_ms` is the time until the window ends.
 
-    `epochs` are the tenant's and the user's, as bytes; None when Redis did not answer or nobody is signed in.
+    `epochs` are the tenant's and the user's, as bytes; None when Redis did not answer or nobody is signed in. With
+    `whole` it is the institution's window that refuses, and the figures are that one's.
     """
 
     allowed: bool
@@ -69,6 +97,7 @@ class Admission:
     remaining: int
     reset_ms: int
     epochs: tuple[bytes, bytes] | None
+    whole: bool = False
 
 
 def admit(
@@ -78,46 +107,103 @@ def admit(
 
     Signed-in people are counted each by themselves, others by client address, both within their institution. `rate`
     is (requests, seconds), by default RATE_LIMIT_USER or RATE_LIMIT_ANON; a `bucket` of its own counts by itself.
-    With Redis away, this process counts alone: a broken limiter must not close the school.
+    Each counts for the institution as a whole too. With Redis away, this process counts alone: a broken limiter must
+    not close the school.
     """
     limit, seconds = rate or (settings.RATE_LIMIT_USER if user_id else settings.RATE_LIMIT_ANON)
-    place = place_key()
+    place, most = place_key(), _most_of_institution(signed_in=user_id is not None)
     keys: tuple[str, ...]
     if user_id is not None:
-        keys = (f"{place}:rate:{bucket}:u:{user_id}", f"{place}:authz", f"{place}:authz:{user_id}")
+        keys = (f"{place}:rate:{bucket}:u:{user_id}", whole_key(), f"{place}:authz", f"{place}:authz:{user_id}")
     else:
-        keys = (f"{place}:rate:{bucket}:a:{client_address(request)}",)
+        keys = (f"{place}:rate:{bucket}:a:{client_address(request)}", whole_key())
     epochs = None
     try:
-        answer = run(COUNT, keys, (seconds * 1000,))
+        answer = run(COUNT, keys, (seconds * 1000, limit, "" if most is None else most))
     except redis.RedisError:
         used, reset_ms = _count_here(keys[0], seconds)
+        whole, whole_ms = _count_here(keys[1], MINUTE_MS // 1000) if most is not None and used <= limit else (0, 0)
     else:
-        used, reset_ms = answer[0], answer[1]
+        used, reset_ms, whole, whole_ms = answer[:4]
         if user_id is not None:
-            epochs = (answer[2], answer[3])
-    admission = Admission(used <= limit, limit, max(0, limit - used), reset_ms, epochs)
+            epochs = (answer[4], answer[5])
+    if most is not None and whole > most:
+        admission = Admission(False, most, 0, whole_ms, epochs, whole=True)
+        if user_id is not None:
+            _shut[place] = (time.monotonic() + SHUT_SECONDS, time.monotonic() + whole_ms / 1000, most)
+    else:
+        admission = Admission(used <= limit, limit, max(0, limit - used), reset_ms, epochs)
     request.admission = admission
     return admission
+
+
+def _most_of_institution(*, signed_in: bool) -> int | None:
+    context = current()
+    if not isinstance(context, InstitutionContext):
+        return None
+    most = limits_of(context).requests_per_minute
+    return most if most is None or signed_in else max(1, int(most * OUTSIDERS_SHARE))
+
+
+_shut: dict[str, tuple[float, float, int]] = {}  # until when it is believed, when the window ends, the limit
+
+
+def turned_away() -> TooMany | None:
+    """The refusal of a request of the current institution that need not be looked at, because Redis refused one a
+    moment ago; None for one that is to be counted."""
+    known = _shut.get(place_key()) if _shut else None
+    if known is None:
+        return None
+    now = time.monotonic()
+    if known[0] <= now:
+        _shut.pop(place_key(), None)
+        return None
+    return _too_many(Admission(False, known[2], 0, int((known[1] - now) * 1000), None, whole=True))
+
+
+def _open_again(_key: str = "") -> None:
+    _shut.clear()
+
+
+bus.subscribe("limits", _open_again)
+
+
+def requests_of_this_minute() -> int | None:
+    """How many requests of the current institution passed in its window; None with Redis away."""
+    try:
+        return int(bus.client().get(whole_key()) or 0)
+    except redis.RedisError:
+        return None
 
 
 def demand(admission: Admission) -> Admission:
     """The admission, if it was given. Raises TooMany with Retry-After."""
     if admission.allowed:
         return admission
-    wait = math.ceil(admission.reset_ms / 1000)
-    raise TooMany(
-        f"{admission.limit} requests were made; ask again in {wait} seconds.",
-        headers={**rate_headers(admission), "Retry-After": str(wait)},
+    raise _too_many(admission)
+
+
+def _too_many(admission: Admission) -> TooMany:
+    wait = max(1, math.ceil(admission.reset_ms / 1000))
+    headers = {**rate_headers(admission), "Retry-After": str(wait)}
+    if not admission.whole:
+        return TooMany(f"{admission.limit} requests were made; ask again in {wait} seconds.", headers=headers)
+    return TooMany(
+        f"The institution as a whole made {admission.limit:,} requests within a minute, all that it may; ask again in "
+        f"{wait} seconds. A principal can ask the platform's operators for more.",
+        code="institution_rate_limited",
+        headers=headers,
+        more={"limit": REQUESTS, "allowed": admission.limit},
     )
 
 
 def rate_headers(admission: Admission) -> dict[str, str]:
-    """Headers of every API answer; Reset counts seconds from now."""
+    """Headers of every API answer; Reset counts seconds from now, Scope says whose requests are counted."""
     return {
         "X-RateLimit-Limit": str(admission.limit),
         "X-RateLimit-Remaining": str(admission.remaining),
         "X-RateLimit-Reset": str(math.ceil(admission.reset_ms / 1000)),
+        "X-RateLimit-Scope": "institution" if admission.whole else "asker",
     }
 
 
@@ -153,6 +239,11 @@ def place_key() -> str:
     """Prefix of this institution's keys. The braces keep them on one node of a Redis cluster."""
     context = current()
     return f"lyceum:{{{context.id if isinstance(context, InstitutionContext) else 'platform'}}}"
+
+
+def whole_key() -> str:
+    """Where the current institution's requests are counted."""
+    return f"{place_key()}:rate:whole"
 
 
 def client_address(request: HttpRequest) -> str:

@@ -408,6 +408,7 @@ PROBLEM = {
 REFUSALS = {
     "400": ("invalid", "Bad request", "A value, a parameter or the body is refused; `errors` says where."),
     "401": ("unauthenticated", "Sign in first", "No valid access token."),
+    "402": ("quota_exceeded", "Limit of the plan reached", "The institution's plan does not allow more of it."),
     "403": ("permission_missing", "Not allowed", "No role of yours includes the permission."),
     "404": ("not_found", "Not found", "No such record within your scope."),
     "405": ("method_not_allowed", "Method not allowed", "This address does not know the method."),
@@ -419,8 +420,9 @@ REFUSALS = {
     "422": ("idempotency_key_reused", "Cannot be processed", "The Idempotency-Key was used for another request."),
     "429": ("rate_limited", "Too many requests", "The limit is used up; Retry-After says for how long."),
     "503": ("unavailable", "Unavailable for the moment", "Try again; Retry-After says when."),
+    "504": ("took_too_long", "Took too long", "A database statement took longer than the institution's may."),
 }
-WITH_BODY = ("409", "413", "415")
+WITH_BODY = ("402", "409", "413", "415")
 BY_HEADER = {"412": "If-Match", "422": "Idempotency-Key"}
 
 

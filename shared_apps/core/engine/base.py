@@ -3,7 +3,8 @@
 Why not the stock engine (measured, see docs/adr/0002): it keeps the tenant on the connection, so it stays on the last
 one after the response, an event loop reads "public", and every cursor sends `SET search_path`.
 
-It also tells PostgreSQL who acts (`core.actors`), once in each transaction, by the same message that begins it.
+It also tells PostgreSQL who acts (`core.actors`), once in each transaction, by the same message that begins it; and
+with the switch to an institution, how long one of its statements may take (`core.limits`).
 """
 
 import re
@@ -21,6 +22,7 @@ from psycopg.pq import ExecStatus, TransactionStatus
 
 from shared_apps.core.actors import Actor, actor
 from shared_apps.core.context import PLATFORM, InstitutionContext, NoTenant, WrongContext, current
+from shared_apps.core.limits import statement_timeout
 from shared_apps.core.search import SIMILAR_ENOUGH
 
 # What begins a statement that may change rows; one in a WITH is found by its verb further on.
@@ -60,6 +62,9 @@ class DatabaseWrapper(StockWrapper):
         self._told: Actor | None = None
         self._told_path = ""
         self._opened_in = ""
+        self._patience: str | None = None  # of the server, as far as known
+        self._patience_stays = False  # whatever becomes of the open transaction
+        self.hurried = True
         self._citus = False
         super().__init__(*args, **kwargs)
         self.execute_wrappers.append(self._write_in_transaction)
@@ -97,7 +102,7 @@ class DatabaseWrapper(StockWrapper):
 
     def connect(self) -> None:
         """Set-up statements of a new connection need no context: makemigrations, beat and pytest open some early."""
-        self._connecting = True
+        self._connecting, self._patience = True, None
         self._forget_what_was_told()
         try:
             super().connect()
@@ -120,16 +125,24 @@ class DatabaseWrapper(StockWrapper):
 
     def _commit(self) -> None:
         self._forget_what_was_told()
+        self._patience_stays = True
         super()._commit()
 
     def _rollback(self) -> None:
         self._forget_what_was_told()
+        self._forget_patience()
         super()._rollback()
 
     def _savepoint_rollback(self, sid: str) -> None:
         """What was told since the savepoint is forgotten by the server."""
         self._forget_what_was_told()
+        self._forget_patience()
         super()._savepoint_rollback(sid)
+
+    def _forget_patience(self) -> None:
+        """A rollback takes back what was set in the transaction; what stood before it stays."""
+        if not self._patience_stays:
+            self._patience = None
 
     def get_connection_params(self) -> dict[str, Any]:
         """How alike words must be to find each other is a setting of the session; the index asks no other."""
@@ -155,24 +168,34 @@ class DatabaseWrapper(StockWrapper):
         # Temporary tables last: else one of a session's own would stand before ours, also for functions that keep
         # this path and run with the owner's rights.
         path = f"{schema}, public, pg_temp" if inside else f"{schema}, pg_temp"
+        patience = self._patience_of_now()
         statements = []
         if self.by_transaction:
             if self.connection.autocommit:  # nothing is asked there: what is, gets a transaction
                 return
-            if self._told_path != path:
+            if self._told_path != path or self._patience != patience:
                 statements += self.session_variables({"pg_trgm.word_similarity_threshold": str(SIMILAR_ENOUGH)})
-                statements.append(f"SET LOCAL search_path = {path}")
-                self._told_path = path
+                statements += [f"SET LOCAL search_path = {path}", f"SET LOCAL statement_timeout = {patience}"]
+                self._told_path, self._patience, self._patience_stays = path, patience, False
         # PostgreSQL 18 reports search_path to its client after SET, rollback and RESET alike, so the comparison is
         # right across savepoints and pooled connections. Older servers report nothing: there it is sent each time.
-        elif info.parameter_status("search_path") != path:
-            statements.append(f"SET search_path = {path}")
+        elif info.parameter_status("search_path") != path or self._patience != patience:
+            statements += [f"SET search_path = {path}", f"SET statement_timeout = {patience}"]
+            self._patience, self._patience_stays = patience, self.connection.autocommit
         who = actor()
         if inside and who is not None and who is not self._told and not self.connection.autocommit:
             statements += self.session_variables({"lyceum.actor": who.announced})
             self._told = who
         if statements:
             self._send(statements, begin=status == TransactionStatus.IDLE and not self.connection.autocommit)
+
+    def _patience_of_now(self) -> str:
+        """How long a statement may take here. The platform's own are limited by the server's settings alone, and so is
+        the owner's work on an institution."""
+        context = current()
+        if self.hurried and isinstance(context, InstitutionContext):
+            return str(statement_timeout(context))
+        return "DEFAULT"
 
     def _stand_here(self) -> None:
         """A cursor may be used elsewhere than it was opened: what it runs reads where the code stands now."""
@@ -198,6 +221,7 @@ class DatabaseWrapper(StockWrapper):
             result = self.connection.pgconn.exec_(text.encode())
         if result.status != ExecStatus.COMMAND_OK:
             self._forget_what_was_told()
+            self._patience = None
             raise OperationalError(result.get_error_message())
 
     def _write_in_transaction(self, execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
@@ -228,6 +252,7 @@ def owner_connection() -> Iterator[None]:
         raise WrongContext("owner_connection() was entered inside a transaction of the serving role.")
     owner = connections.create_connection("default")
     owner.settings_dict = {**owner.settings_dict, "POOL_MODE": "SESSION", **settings.DATABASE_OWNER}
+    owner.hurried = False
     connections["default"] = owner
     try:
         yield

@@ -5,7 +5,7 @@ The verbs are those of `manage.py tenant`. The tables are the platform's, so eac
 own tenant for them; jobs and kept answers stand in it.
 """
 
-from shared_apps.tenants.api import backups, deletions, domains, institutions, schemas, sign_ups
+from shared_apps.tenants.api import backups, deletions, domains, entitlements, institutions, schemas, sign_ups
 
 platform_routes = [
     *institutions.routes,
@@ -13,5 +13,6 @@ platform_routes = [
     *deletions.routes,
     *backups.routes,
     *schemas.routes,
+    *entitlements.routes,
 ]
 public_routes = sign_ups.routes

@@ -36,6 +36,25 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="Plan",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=shared_apps.core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("code", models.SlugField(unique=True)),
+                ("limits", models.JSONField(blank=True, default=dict)),
+            ],
+            options={
+                "ordering": ("code",),
+                "default_permissions": (),
+            },
+        ),
+        migrations.CreateModel(
             name="Tenant",
             fields=[
                 (
@@ -87,6 +106,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("plan", models.SlugField(blank=True)),
+                ("entitlements", models.JSONField(blank=True, default=dict, editable=False)),
                 ("state_reason", models.CharField(blank=True, max_length=300)),
                 ("state_changed_at", models.DateTimeField(auto_now_add=True)),
                 ("template_rows", models.CharField(blank=True, editable=False, max_length=64)),

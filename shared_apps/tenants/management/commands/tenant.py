@@ -10,7 +10,7 @@ from psycopg.errors import UndefinedTable
 
 from shared_apps.core.actors import Actor, ActorKind, acting
 from shared_apps.core.context import Kind, State, institution
-from shared_apps.core.errors import NotFound, Problem
+from shared_apps.core.errors import Invalid, NotFound, Problem
 from shared_apps.core.problems import as_problem
 from shared_apps.core.registry import NewInstitution
 from shared_apps.tenants.addresses import change_slug
@@ -25,9 +25,10 @@ from shared_apps.tenants.domains import (
     release_domain,
     verify_domain,
 )
+from shared_apps.tenants.entitlements import Said, allow, described, entitlements, save_plan
 from shared_apps.tenants.lifecycle import change_state
 from shared_apps.tenants.migrating import migrate_institutions
-from shared_apps.tenants.models import DomainClaim, Tenant
+from shared_apps.tenants.models import DomainClaim, Plan, Tenant
 from shared_apps.tenants.services import find_tenant
 from shared_apps.tenants.signing_up.asking import create_and_invite, finish_making, invite_administrator
 
@@ -48,6 +49,7 @@ class Command(BaseCommand):
 
         self._about_life(verbs, of_one)
         self._about_domains(of_one)
+        self._about_limits(verbs, of_one)
         self._about_deletion(verbs, of_one)
         self._about_schemas(verbs, of_one)
 
@@ -86,6 +88,14 @@ class Command(BaseCommand):
             ("release-domain", "Give up a domain or a claim; it cools down for 90 days."),
         ):
             of_one(verb, what).add_argument("--domain", required=True)
+
+    def _about_limits(self, verbs: Any, of_one: OfOne) -> None:
+        limits = of_one("limits", "What an institution may use, and uses; changed by --set and --unset.")
+        plan = verbs.add_parser("plan", help="What a plan allows; changed, or added, by --set and --unset.")
+        plan.add_argument("slug", metavar="code", help="What the plan is called when it is ordered.")
+        for parser in (limits, plan):
+            parser.add_argument("--set", nargs="+", default=[], metavar="LIMIT=NUMBER", help="Or LIMIT=unlimited.")
+            parser.add_argument("--unset", nargs="+", default=[], metavar="LIMIT", help="Say nothing of it any more.")
 
     def _about_deletion(self, verbs: Any, of_one: OfOne) -> None:
         delete = of_one("delete", "Ask for an archived institution's deletion; another operator confirms.")
@@ -162,6 +172,23 @@ class Command(BaseCommand):
         }
         for name, value in rows.items():
             self.stdout.write(f"{name:8} {value}")
+
+    def _limits(self, options: dict[str, Any]) -> None:
+        tenant = find_tenant(options["slug"])
+        if options["set"] or options["unset"]:
+            tenant = allow(tenant=tenant, wanted=_wanted(tenant.entitlements, options))
+        for limit in entitlements(tenant):
+            allowed = "unlimited" if limit.allowed is None else str(limit.allowed)
+            used = "" if limit.used is None else f"{limit.used} used"
+            self.stdout.write(f"{limit.name:20} {allowed:>16}  {limit.source:12} {used}".rstrip())
+
+    def _plan(self, options: dict[str, Any]) -> None:
+        plan = Plan.objects.filter(code=options["slug"]).first()
+        if options["set"] or options["unset"]:
+            plan = save_plan(code=options["slug"], wanted=_wanted(plan.limits if plan else {}, options))
+        if plan is None:
+            raise NotFound(f"There is no plan {options['slug']!r}; --set makes it.", code="no_plan")
+        self.stdout.write(described(plan.limits) or "It says nothing; the standard holds.")
 
     def _migrate(self, options: dict[str, Any]) -> None:
         def tell(done: int, of: int, seconds: float) -> None:
@@ -281,6 +308,17 @@ class Command(BaseCommand):
     def _prune(self, options: dict[str, Any]) -> None:
         for name in drop_leftovers():
             self.stdout.write(f"{name}: dropped")
+
+
+def _wanted(said: Said, options: dict[str, Any]) -> dict[str, int | None]:
+    """What is said, with the changes of the command line. Raises Invalid."""
+    wanted = {name: allowed for name, allowed in said.items() if name not in options["unset"]}
+    for given in options["set"]:
+        name, _, text = given.partition("=")
+        if text != "unlimited" and not (text.isascii() and text.isdigit()):
+            raise Invalid(f"{given!r} is not LIMIT=NUMBER or LIMIT=unlimited.", code="bad_limit")
+        wanted[name] = None if text == "unlimited" else int(text)
+    return wanted
 
 
 def _operator(email: str) -> Actor:
