@@ -1,5 +1,7 @@
 """How a worker runs a job: the body's writes and `succeeded` are one commit, and no job stays stuck.
 
+An institution has as many running at once as its limits say; the others wait as pending (`services.dispatch`).
+
 Rooms register a body for a kind; it must be imported from the room's `apps.py`:
 
     @job("interop.roster_import")
@@ -21,13 +23,16 @@ from django.utils import timezone
 from shared_apps.core.actors import Actor, ActorKind, acting
 from shared_apps.core.context import current_institution
 from shared_apps.core.errors import Conflict, NotFound, Problem
-from shared_apps.core.problems import as_problem
+from shared_apps.core.limits import limits_of
+from shared_apps.core.problems import as_problem, was_cancelled
+from shared_apps.core.publish import publish
 from shared_apps.tenants import hosts
 from shared_apps.tenants.middleware import gate
 from tenant_apps.eventlog import frames
 from tenant_apps.eventlog.models import Job
 
 LOCK_SPACE = 7203  # of advisory locks; create_institution uses 7202
+SLOT_SPACE = 7206
 PROGRESS_SECONDS = 0.3
 log = structlog.get_logger(__name__)
 
@@ -169,7 +174,11 @@ def tell(job: Job) -> None:
 
 
 def announce(job: Job) -> None:
-    """Once how the job stands is committed, tell its requester; of one that has ended, also whoever waits for that."""
+    """Once how the job stands is committed, tell its requester; of one that has ended, also whoever waits for that.
+
+    In a transaction: that one has ended lets the relay send the next."""
+    if job.finished_at is not None:
+        publish("job", {"job": str(job.pk)}, key=f"job-ended:{job.pk}")
     transaction.on_commit(lambda: tell(job), robust=True)
     after = _afters.get(job.kind)
     if after is not None and job.finished_at is not None:
@@ -186,6 +195,23 @@ def take_lock(job_id: UUID) -> bool:
         return bool(cursor.fetchone()[0])
 
 
+def take_slot() -> bool:
+    """Take one of the slots in which this institution's jobs run, until the transaction ends; False when all are taken.
+
+    A worker that dies frees its slot as it frees its job: the locks are its connection's.
+    """
+    most = limits_of(current_institution()).concurrent_jobs
+    if most is None:
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM generate_series(1, %s) AS slot"
+            " WHERE pg_try_advisory_xact_lock(hashtextextended(%s || slot, %s)))",
+            [most, f"{current_institution().id} ", SLOT_SPACE],
+        )
+        return bool(cursor.fetchone()[0])
+
+
 def _claim(job_id: UUID) -> bool:
     """pending -> running, visible to everybody at once. One of several workers wins."""
     pending = Job.objects.filter(pk=job_id, state=Job.State.PENDING)
@@ -195,12 +221,18 @@ def _claim(job_id: UUID) -> bool:
 
 
 def run(job_id: UUID) -> None:
-    """Run a pending job. Does nothing when it isn't pending (a repeated queue message) or another worker has it."""
+    """Run a pending job. Does nothing when it isn't pending (a repeated queue message) or another worker has it; one
+    that finds no free slot goes back to those that wait to be sent."""
     beside = SecondConnection()
     try:
         with transaction.atomic():
             # The lock comes before the claim: `running` with a free lock always means that the worker died.
-            if not take_lock(job_id) or not beside.run(_claim, job_id).result():
+            if not take_lock(job_id):
+                return
+            if not take_slot():
+                Job.objects.filter(pk=job_id, state=Job.State.PENDING).update(sent_at=None)
+                return
+            if not beside.run(_claim, job_id).result():
                 return
             job = Job.objects.get(pk=job_id)
             structlog.contextvars.bind_contextvars(job=str(job_id), kind=job.kind)
@@ -222,14 +254,21 @@ def _run_body(job: Job, beside: SecondConnection) -> None:
                 raise refused
             job.state = Job.State.SUCCEEDED
             _finish(job, progress)
-    except (OperationalError, InterfaceError):
+    except (OperationalError, InterfaceError) as error:
+        if was_cancelled(error):  # a statement that takes too long takes as long the next time
+            _fail(job, error, progress)
+            return
         # The database is away, or chose this transaction to give way: nothing is the job's fault. It stays `running`
         # with a free lock, and the sweep hands it to a worker again, as often as one that died.
         raise
     except Exception as error:  # noqa: BLE001 - whatever happened, the job must say so
-        job.result = None
-        _explain(job, error)
-        _finish(job, progress)
+        _fail(job, error, progress)
+
+
+def _fail(job: Job, error: Exception, progress: Progress) -> None:
+    job.result = None
+    _explain(job, error)
+    _finish(job, progress)
 
 
 def _finish(job: Job, progress: Progress) -> None:
@@ -245,7 +284,7 @@ def _explain(job: Job, error: Exception) -> None:
     """State and errors for what the body raised."""
     job.state = Job.State.FAILED
     # A refusal by the database is a defect here: no one sent the value that it refuses.
-    problem = None if isinstance(error, DatabaseError) else as_problem(error)
+    problem = None if isinstance(error, DatabaseError) and not was_cancelled(error) else as_problem(error)
     if isinstance(error, Cancelled):
         job.state = Job.State.CANCELLED
     elif isinstance(error, JobFailed):

@@ -24,7 +24,14 @@ class JobQuerySet(models.QuerySet[Any]):
     def running(self) -> "JobQuerySet":
         return self.filter(state="running")
 
-    def unsent(self, before: datetime) -> "JobQuerySet":
-        """Pending, and handed to the queue before that instant (or never): their message may be lost."""
-        never = models.Q(sent_at__isnull=True, created_at__lt=before)
-        return self.filter(models.Q(sent_at__lt=before) | never, state="pending")
+    def waiting(self) -> "JobQuerySet":
+        """Pending, and not handed to the queue yet."""
+        return self.filter(state="pending", sent_at__isnull=True)
+
+    def under_way(self) -> "JobQuerySet":
+        """Handed to the queue, or running."""
+        return self.filter(models.Q(state="running") | models.Q(state="pending", sent_at__isnull=False))
+
+    def unclaimed(self, before: datetime) -> "JobQuerySet":
+        """Pending, and handed to the queue before that instant: their message may be lost."""
+        return self.filter(sent_at__lt=before, state="pending")

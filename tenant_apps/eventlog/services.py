@@ -5,11 +5,13 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
+from shared_apps.core.context import current_institution
 from shared_apps.core.errors import Conflict
+from shared_apps.core.limits import limits_of
 from shared_apps.core.publish import publish
 from tenant_apps.eventlog import jobs
 from tenant_apps.eventlog.models import Job, OutboxMessage, StreamEvent
@@ -34,6 +36,7 @@ def start_job(*, kind: str, parameters: dict[str, Any], requested_by: UUID | Non
     return job
 
 
+@transaction.atomic
 def cancel_job(*, job: Job) -> Job:
     """End a pending job, or ask a running one to stop at its next check; what it wrote is then rolled back.
 
@@ -51,8 +54,29 @@ def cancel_job(*, job: Job) -> Job:
 
 
 def send_job(message: OutboxMessage) -> None:
-    """Handler of the topic `job`."""
-    _send(UUID(message.payload["job"]))
+    """Handler of the topic `job`: one was started, or one has ended and makes room."""
+    dispatch()
+
+
+def dispatch() -> int:
+    """Hand waiting jobs to the queue, the oldest first: as many as may run beside those that are there or running.
+
+    The queue is one for all institutions, first come, first served. So a job waits behind no more of another
+    institution's than that one may have running, however many it has started. How many were sent.
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            # Two at once would count the same free places.
+            key = f"dispatch {current_institution().id}"
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))", [key, jobs.LOCK_SPACE])
+        waiting = Job.objects.waiting().order_by("id").values_list("pk", flat=True)
+        most = limits_of(current_institution()).concurrent_jobs
+        if most is not None:
+            waiting = waiting[: max(0, most - Job.objects.under_way().count())]
+        sent = list(waiting)
+        for pk in sent:
+            _send(pk)
+    return len(sent)
 
 
 def _send(job_id: UUID) -> None:
@@ -69,18 +93,17 @@ def sweep_jobs() -> int:
     """
     lost = [pk for pk in Job.objects.running().values_list("pk", flat=True) if _requeue_if_dead(pk)]
     now = timezone.now()
-    waiting = Job.objects.unsent(now - RESEND_AFTER).values_list("pk", "created_at", "sent_at")
-    due = [pk for pk, created_at, sent_at in waiting if _is_overdue(created_at, sent_at, now)]
+    unclaimed = Job.objects.unclaimed(now - RESEND_AFTER).values_list("pk", "created_at", "sent_at")
+    due = [pk for pk, created_at, sent_at in unclaimed if _is_overdue(created_at, sent_at, now)]
     for pk in due:
         with transaction.atomic():
             _send(pk)
-    return len(lost) + len(due)
+    forgotten = dispatch() if Job.objects.waiting().filter(created_at__lt=now - RESEND_AFTER).exists() else 0
+    return len(lost) + len(due) + forgotten
 
 
-def _is_overdue(created_at: datetime, sent_at: datetime | None, now: datetime) -> bool:
+def _is_overdue(created_at: datetime, sent_at: datetime, now: datetime) -> bool:
     """The waits double (10 s, 20 s, 40 s ... 300 s): a long queue isn't filled up with copies."""
-    if sent_at is None:
-        return True
     return now - sent_at >= min(max(sent_at - created_at, RESEND_AFTER), RESEND_AT_LEAST_EVERY)
 
 
