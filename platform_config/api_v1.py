@@ -13,6 +13,7 @@ from tenant_apps.files import api as files
 from tenant_apps.interop import api as interop
 from tenant_apps.reports import api as reports
 from tenant_apps.school import api as school
+from tenant_apps.school import entitlements
 
 Room = dict[str, type[ResourceViewSet]]
 
@@ -33,6 +34,7 @@ everywhere: list[URLPattern | URLResolver] = [
 institution = [
     *everywhere,
     *room("school/", school.routes),
+    path("school/", include(entitlements.urlpatterns)),
     *room("academics/", academics.routes),
     *room("reports/", reports.routes),
     path("reports/", include(reports.urlpatterns)),

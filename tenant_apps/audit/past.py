@@ -13,6 +13,7 @@ from django.db import IntegrityError, connection, models, transaction
 from psycopg import sql
 
 from shared_apps.core.errors import Conflict, NotFound
+from shared_apps.core.limits import demand_room_for
 from shared_apps.core.problems import as_problem
 from tenant_apps.audit.coverage import masked_columns
 
@@ -101,7 +102,8 @@ def restore(model: type[models.Model], key: UUID) -> int:
     """Put a deleted row back, with the rows that its deletion took along; returns how many.
 
     Runs in the caller's transaction. Raises NotFound when the log knows no deletion of it, Conflict when it stands,
-    when something is in the way, when a rule refuses it now, or when the log does not hold all of a row (secrets).
+    when something is in the way, when a rule refuses it now, or when the log does not hold all of a row (secrets), and
+    PaymentRequired when the institution may not have one more.
     """
     table = model._meta.db_table
     if model._base_manager.filter(pk=key).exists():
@@ -125,6 +127,8 @@ def restore(model: type[models.Model], key: UUID) -> int:
                 _put_back(row)
             for row in back:
                 row.model._base_manager.get(pk=row.key).full_clean()
+            for brought in {row.model for row in back}:
+                demand_room_for(brought)
     except (IntegrityError, ValidationError) as error:
         problem = as_problem(error)
         if problem is None:

@@ -18,10 +18,12 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q, Sum
 from django.utils import timezone
 
-from shared_apps.core.errors import Gone, Unavailable
+from shared_apps.core.errors import Gone, PaymentRequired, Unavailable
 from shared_apps.core.ids import uuid7
+from shared_apps.core.limits import STORAGE, demand_room
 from shared_apps.core.media import own_folder
 from tenant_apps.files.models import StoredFile
 
@@ -38,6 +40,12 @@ log = structlog.get_logger(__name__)
 def folder() -> Path:
     """Where the current institution's files lie."""
     return own_folder() / "files"
+
+
+def stored_bytes() -> int:
+    """What the institution's limit counts; a file that has expired counts no more, though it may not be swept yet."""
+    alive = StoredFile.objects.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
+    return int(alive.aggregate(whole=Sum("size"))["whole"] or 0)
 
 
 class Incoming:
@@ -89,7 +97,9 @@ class Incoming:
     def keep(
         self, *, name: str, content_type: str, purpose: str, owner: UUID | None, expires_at: datetime | None = None
     ) -> StoredFile:
-        """Make the content durable at its lasting place, then add the row to the caller's transaction."""
+        """Make the content durable at its lasting place, then add the row to the caller's transaction.
+
+        Raises Unavailable when there is no room on the server, PaymentRequired when the institution has none left."""
         place = folder() / self.key.hex[-2:] / self.key.hex
         try:
             if self._file is None:
@@ -103,17 +113,24 @@ class Incoming:
         except OSError as trouble:
             self.discard()
             raise self._no_room(trouble) from None
-        return StoredFile.objects.create(
-            id=self.key,
-            name=clean_name(name),
-            content_type=content_type,
-            size=self.size,
-            sha256=self.sha256,
-            path=str(place.relative_to(settings.MEDIA_ROOT)),
-            owner_id=owner,
-            purpose=purpose,
-            expires_at=expires_at,
-        )
+        try:
+            with transaction.atomic():
+                kept = StoredFile.objects.create(
+                    id=self.key,
+                    name=clean_name(name),
+                    content_type=content_type,
+                    size=self.size,
+                    sha256=self.sha256,
+                    path=str(place.relative_to(settings.MEDIA_ROOT)),
+                    owner_id=owner,
+                    purpose=purpose,
+                    expires_at=expires_at,
+                )
+                demand_room(STORAGE)
+        except PaymentRequired:
+            place.unlink(missing_ok=True)
+            raise
+        return kept
 
     def discard(self) -> None:
         """Leave nothing behind; nothing happens to a file that is kept."""
@@ -146,8 +163,8 @@ def keep(
 ) -> StoredFile:
     """Keep a file of the current institution; `chunks` is its content or an open binary file, read to its end.
 
-    `owner` is the id of the person who may fetch it at its `url`. Raises Unavailable when there is no room, and what
-    `chunks` raises; nothing is left behind then.
+    `owner` is the id of the person who may fetch it at its `url`. Raises Unavailable when there is no room,
+    PaymentRequired when the institution has none left, and what `chunks` raises; nothing is left behind then.
     """
     with Incoming() as incoming:
         for chunk in _pieces(chunks):

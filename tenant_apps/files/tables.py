@@ -122,7 +122,7 @@ def run_import(running: Job, progress: Progress) -> dict[str, Any]:
 
     with transaction.atomic():
         outcome = work.run(upload.place, told)
-        refused = bool(outcome.counts["refused"]) and options.mode == ALL_OR_NOTHING
+        refused = bool(outcome.counts["refused"]) and (options.mode == ALL_OR_NOTHING or outcome.beyond is not None)
         if options.dry_run or refused:
             transaction.set_rollback(True)
     result = _result(outcome, upload.name, options)
@@ -130,6 +130,10 @@ def run_import(running: Job, progress: Progress) -> dict[str, Any]:
         # Beside this transaction: of an import that fails nothing else is kept.
         result["error_file"] = _beside(_keep_refused, outcome, upload.name, principal.user_id)
     if refused and not options.dry_run:
+        if outcome.beyond is not None:
+            raise JobFailed(
+                [{"pointer": "/file", "detail": outcome.beyond.detail, "code": outcome.beyond.code}], result
+            )
         number = outcome.counts["refused"]
         detail = f"{number:,} of {outcome.counts['rows']:,} rows are refused, so nothing was imported."
         raise JobFailed([{"pointer": "/file", "detail": detail, "code": "rows_refused"}], result)

@@ -15,6 +15,7 @@ from django.utils import timezone
 from shared_apps.core.clock import local_date
 from shared_apps.core.context import current_institution
 from shared_apps.core.errors import Forbidden, Problem
+from shared_apps.core.limits import STUDENTS, demand_room
 from shared_apps.core.permissions import Action, Scope
 from tenant_apps.accounts.authentication import principal_for_user
 from tenant_apps.communication.services import notify
@@ -39,7 +40,8 @@ def import_roster(*, path: Path, dry_run: bool, close_missing: bool, steps: Step
 
     Nothing is written when the plan has errors. All in one transaction (the caller's, if one is open); two imports of
     an institution run one after the other. Raises what `steps.check` raises, Conflict (`changed_meanwhile`) when
-    somebody changed a row after it was compared, and django.db.Error when they entered what the roster brings too.
+    somebody changed a row after it was compared, PaymentRequired when others took the last places meanwhile, and
+    django.db.Error when they entered what the roster brings too.
     """
     steps(1, "Reading and checking")
     roster = read_roster(path, limits=Limits(upload_bytes=settings.ROSTER_UPLOAD_MAX_BYTES))
@@ -51,6 +53,8 @@ def import_roster(*, path: Path, dry_run: bool, close_missing: bool, steps: Step
         plan = make_plan(roster, today=local_date(), close_missing=close_missing, steps=steps)
         if not dry_run and not plan.error_count:
             write_plan(plan, steps)
+            if plan.enrolled_more > 0:
+                demand_room(STUDENTS)
     return plan
 
 

@@ -17,6 +17,7 @@ class SchoolPermission(PermissionCatalogue):
     GUARDIAN = subject("school", "guardian", "guardians", TABLES)
     STUDENT_GUARDIAN = subject("school", "studentguardian", "links of guardians to students", TABLES)
     STAFF = subject("school", "staff", "staff", TABLES)
+    ENTITLEMENT = subject("school", "entitlement", "limits of the institution", "view")
     DEPARTMENT = subject("school", "department", "departments", TABLES)
 
 

@@ -10,6 +10,7 @@ from shared_apps.core import bus
 from shared_apps.core.clock import local_date
 from shared_apps.core.context import current_institution
 from shared_apps.core.errors import Conflict, Invalid
+from shared_apps.core.limits import STUDENTS, demand_room
 from shared_apps.core.registry import NewInstitution
 from shared_apps.core.storing import store
 from tenant_apps.school.models import AcademicYear, Institution, Student, StudentStatus, Term
@@ -66,15 +67,22 @@ def change_profile(*, profile: Institution, values: dict[str, Any]) -> Instituti
     return profile
 
 
+def enrolled_students() -> int:
+    """How many the institution's limit counts."""
+    return Student.objects.filter(state=StudentState.ENROLLED).count()
+
+
 @transaction.atomic(savepoint=False)
 def register_student(*, state: str = StudentState.ENROLLED, **values: Any) -> Student:
     """A new student with the first row of their history, which begins when they join (today without a date).
 
-    Raises ValidationError.
+    Raises ValidationError, PaymentRequired beyond the institution's limit.
     """
     student = Student(state=state, **values)
     store(student)
     open_histories([student])
+    if student.state == StudentState.ENROLLED:
+        demand_room(STUDENTS)
     return student
 
 
@@ -93,7 +101,7 @@ def change_student_state(*, student: Student, to: str, on: date, reason: str = "
 
     Updates the cached `state`, and `left_on` when they go or come back; who goes is let go by the rooms above too
     (`departures`). Raises Conflict for a move that does not
-    exist, Invalid for a day before the present state began or after today.
+    exist, Invalid for a day before the present state began or after today, PaymentRequired for one student too many.
     """
     # The student's row is the lock: two changes at once would both close the same stretch.
     locked = Student.objects.select_for_update().get(pk=student.pk)
@@ -120,6 +128,8 @@ def change_student_state(*, student: Student, to: str, on: date, reason: str = "
     if to in GONE:
         for settle in departures:
             settle(student=locked, on=on)
+    if to == StudentState.ENROLLED:
+        demand_room(STUDENTS)
     return locked
 
 

@@ -86,6 +86,7 @@ any   GET     /api/v1/files/{id}/
 INSTITUTION_ADDRESSES = """
 p     GET     /api/v1/accounts/permissions/
 p     GET     /api/v1/reports/artifacts/{id}/download/
+p     GET     /api/v1/school/entitlements/
 p     GET     /api/v1/interop/roster-imports/
 p     POST    /api/v1/interop/roster-imports/
 p     GET     /api/v1/interop/roster-imports/{id}/
@@ -104,6 +105,10 @@ o     POST    /api/v1/platform/institutions/{id}/suspend/
 o     POST    /api/v1/platform/institutions/{id}/resume/
 o     POST    /api/v1/platform/institutions/{id}/archive/
 o     GET     /api/v1/platform/institutions/{id}/history/
+o     GET     /api/v1/platform/institutions/{id}/entitlements/
+o     PUT     /api/v1/platform/institutions/{id}/entitlements/
+o     GET     /api/v1/platform/plans/
+o     PUT     /api/v1/platform/plans/{code}/
 o     GET     /api/v1/platform/institutions/{id}/domains/
 o     POST    /api/v1/platform/institutions/{id}/domains/
 o     DELETE  /api/v1/platform/institutions/{id}/domains/{domain}/

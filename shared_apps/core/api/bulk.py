@@ -22,6 +22,7 @@ from shared_apps.core.api.parsing import Draft, Place, RowParser, refusal_of, re
 from shared_apps.core.api.resources import ResourceViewSet
 from shared_apps.core.api.writes import Writes, refuse_fixed
 from shared_apps.core.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Problem
+from shared_apps.core.limits import settled_together
 from shared_apps.core.permissions import Action
 from shared_apps.core.problems import as_problem
 from shared_apps.core.storing import check, explain, in_use, stamps_of
@@ -79,7 +80,7 @@ def perform(view: ResourceViewSet, asked: dict[str, Any]) -> HttpResponse:
     """The answer to a bulk request, within the open transaction.
 
     Raises Invalid for a request that is none; for an atomic one with a bad row the problem that it amounts to, whose
-    `results` say what was wrong with which.
+    `results` say what was wrong with which. Raises PaymentRequired for more rows than the institution may have.
     """
     atomic = asked.get("atomic", True)
     rows = _read(asked, atomic)
@@ -93,7 +94,8 @@ def perform(view: ResourceViewSet, asked: dict[str, Any]) -> HttpResponse:
             raise _refused(rows)
         try:
             with transaction.atomic():
-                _write(view, good)
+                with settled_together():
+                    _write(view, good)
                 _read_back(view, [row for row in good if not row.errors])
         except _OutsideScope:
             continue

@@ -18,7 +18,8 @@ import orjson
 from django.db import IntegrityError, models, transaction
 
 from shared_apps.core.api.parsing import Draft, RowParser
-from shared_apps.core.errors import Forbidden, Invalid, Problem
+from shared_apps.core.errors import Forbidden, Invalid, PaymentRequired, Problem
+from shared_apps.core.limits import demand_room_for, settled_together
 from shared_apps.core.permissions import Action, Principal
 from shared_apps.core.problems import as_problem
 from shared_apps.core.storing import explain
@@ -39,7 +40,8 @@ MOST_WARNINGS = 100
 PREVIEWED = 20
 Told = Callable[[int], None]
 Finding = dict[str, Any]
-"""{"row", "column", "pointer", "detail", "code"}: the row as a spreadsheet counts it, the table's own column name."""
+"""{"row", "column", "pointer", "detail", "code"}: the row as a spreadsheet counts it, the table's own column name.
+Without a row it is about the table as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,9 @@ class Entry:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of an import. `errors` are the first ones; `refused_rows` is a CSV file of all, None without any."""
+    """What came of an import. `errors` are the first ones; `refused_rows` is a CSV file of all, None without any.
+
+    `beyond`: the institution may not have so much, so the import is refused whole, whatever its mode."""
 
     counts: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(("rows", "created", "changed", "unchanged", "refused"), 0)
@@ -80,6 +84,7 @@ class Outcome:
     errors: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
     refused_rows: Any = None
+    beyond: PaymentRequired | None = None
 
 
 class Import:
@@ -112,9 +117,13 @@ class Import:
         self.outcome.warnings += grid.warnings + binding.warnings
         own = any(one.column.field.related_model is self.model for one in binding.bound)
         # A row may refer to one before it: then that one must be there when it is looked up.
-        for entries in _batches(self._entries(grid), *((1, 1) if own else (TRIED, BATCH))):
-            self._take(entries, grid, binding)
-            told(self.outcome.counts["rows"])
+        try:
+            with settled_together():
+                for entries in _batches(self._entries(grid), *((1, 1) if own else (TRIED, BATCH))):
+                    self._take(entries, grid, binding)
+                    told(self.outcome.counts["rows"])
+        except PaymentRequired as beyond:
+            self._refuse_whole(beyond)
         self._warn_of_numbers()
         if self._report is not None:
             self._report.flush()
@@ -307,6 +316,17 @@ class Import:
     def _refuse(self, entry: Entry, column: str | None, pointer: str, detail: str, code: str) -> None:
         entry.errors.append({"row": entry.row, "column": column, "pointer": pointer, "detail": detail, "code": code})
 
+    def _refuse_whole(self, beyond: PaymentRequired) -> None:
+        """The rows are right, and together more than the institution may have: none of them is taken."""
+        self.outcome.beyond = beyond
+        counts = self.outcome.counts
+        counts["refused"] += counts["created"] + counts["changed"]
+        counts["created"] = counts["changed"] = 0
+        self.outcome.preview.clear()
+        finding = {"row": None, "column": None, "pointer": "/file", "detail": beyond.detail, "code": beyond.code}
+        self.outcome.errors.insert(0, finding)
+        del self.outcome.errors[MOST_SHOWN:]
+
     def _count(self, entries: list[Entry], grid: Grid) -> None:
         counts = self.outcome.counts
         for entry in entries:
@@ -364,6 +384,8 @@ def rehearse(work: Import, entries: list[Entry], action: Action, binding: Bindin
         except Exception as error:  # noqa: BLE001 - raised again unless it is a refusal
             work.explain(entry, error, binding)
     _store_together(work, [entry for entry in entries if not entry.errors], binding)
+    if action is Action.ADD:
+        demand_room_for(work.model)
 
 
 def _store_together(work: Import, entries: list[Entry], binding: Binding) -> None:

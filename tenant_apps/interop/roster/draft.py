@@ -59,6 +59,7 @@ class Plan:
     changes: list[TableChange] = field(default_factory=list)
     state_moves: list[StateMove] = field(default_factory=list)
     new_statuses: list[Values] = field(default_factory=list)  # (id, student_id, state, starts_on, ends_on, reason)
+    enrolled_more: int = 0  # enrolled students, after the import against before
     leaving: set[UUID] = field(default_factory=set)  # students and staff whom a delta takes out
 
     # What later tables ask of earlier ones: ids by the roster's sourcedId.

@@ -32,6 +32,7 @@ class PlanCode(StrEnum):
     NOT_DELETED = "not-deleted"
     NOT_HERE = "not-here"
     BIRTH_DATE = "birth-date"
+    QUOTA_EXCEEDED = "quota-exceeded"
     NOTHING_TO_CLOSE_BY = "nothing-to-close-by"
 
 

@@ -7,7 +7,9 @@ from datetime import date
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from shared_apps.core.context import current_institution
 from shared_apps.core.ids import uuid7
+from shared_apps.core.limits import STUDENTS, exceeded, limits_of, used
 from tenant_apps.interop.oneroster.findings import quoted
 from tenant_apps.interop.oneroster.layout import STUDENT_ROLES
 from tenant_apps.interop.roster.draft import Plan, StateMove
@@ -65,6 +67,21 @@ def plan_states(plan: Plan) -> None:
     plan.leaving |= leaving.keys()
     if plan.close_missing:
         _close(plan, change, [student for student in present if student.sourced_id not in known])
+    _count_places(plan, change)
+
+
+def _count_places(plan: Plan, change: TableChange) -> None:
+    """How many students more are enrolled then, and whether the institution may have so many."""
+    state = change.created_columns.index("state")
+    plan.enrolled_more = sum(row[state] == StudentState.ENROLLED for row in change.created)
+    plan.enrolled_more += sum(1 if move.to == StudentState.ENROLLED else -1 for move in plan.state_moves)
+    allowed = limits_of(current_institution()).students
+    if allowed is None or plan.enrolled_more <= 0:
+        return
+    whole = used(STUDENTS) + plan.enrolled_more
+    if whole > allowed:
+        beyond = exceeded(STUDENTS, allowed=allowed, used=whole)
+        plan.log.note("error", PlanCode.QUOTA_EXCEEDED, beyond.detail, file=USERS)
 
 
 def _begin_histories(plan: Plan, change: TableChange) -> None:
