@@ -149,6 +149,7 @@ EMAIL_HOST, EMAIL_PORT = EMAIL.get("host", ""), EMAIL.get("port", 0)
 EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = EMAIL.get("user", ""), EMAIL.get("password", "")
 EMAIL_USE_SSL, EMAIL_USE_TLS = EMAIL.get("ssl", False), EMAIL.get("starttls", False)
 EMAIL_TIMEOUT = 15  # seconds
+ADDRESS = "https://{host}"  # of a host as letters write it
 DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", f"no-reply@{PLATFORM_DOMAIN}")
 
 RATE_LIMIT_USER = env.rate("RATE_LIMIT_USER", "1000/hour")

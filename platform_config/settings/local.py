@@ -9,7 +9,9 @@ from platform_config.env import borrow
 borrow("environment")
 
 from platform_config.settings.base import *  # noqa: E402, F403
-from platform_config.settings.base import INSTALLED_APPS, SHARED_APPS, SIGN_UP_OPEN  # noqa: E402
+from platform_config.settings.base import INSTALLED_APPS, PORT, SHARED_APPS, SIGN_UP_OPEN  # noqa: E402
+
+ADDRESS = f"http://{{host}}:{PORT}"
 
 # Letters are printed where the worker runs, unless there is a mail server.
 if not SIGN_UP_OPEN:

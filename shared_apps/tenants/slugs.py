@@ -46,6 +46,11 @@ def host_of(slug: str) -> str:
     return f"{slug}.{settings.PLATFORM_DOMAIN}"
 
 
+def address_of(host: str) -> str:
+    """Where a person's browser finds the host: `https://greenwood.example.org`."""
+    return str(settings.ADDRESS.format(host=host))
+
+
 def looks(slug: str) -> str:
     """What a slug looks like: two with the same looks could be taken for one another."""
     for one, other in ALIKE:

@@ -8,20 +8,20 @@ from django.conf import settings
 
 from shared_apps.tenants.models import SignUp, Tenant
 from shared_apps.tenants.signing_up.proof import token_of
-from shared_apps.tenants.slugs import host_of
+from shared_apps.tenants.slugs import address_of, host_of
 
 PROOF = """Somebody, probably you, asked for an institution at {host}.
 
-To have it made, send this token within 24 hours to https://{platform}/api/v1/sign-ups/confirm/
+To have it made, send this token within 24 hours to {platform}/api/v1/sign-ups/confirm/
 
 {token}
 
 If it was not you, do nothing: nothing is made, and the token ends by itself.
 """
-INVITATION = """{name} is ready at https://{host}/
+INVITATION = """{name} is ready at {host}/
 
 You are its administrator. Within seven days, choose your password: send it with this token to
-https://{host}/api/v1/auth/invitation/
+{host}/api/v1/auth/invitation/
 
 {token}
 """
@@ -29,10 +29,10 @@ https://{host}/api/v1/auth/invitation/
 
 def proof(asked: SignUp) -> tuple[str, str]:
     platform = settings.PLATFORM_DOMAIN
-    text = PROOF.format(host=host_of(asked.slug), platform=platform, token=token_of(asked))
+    text = PROOF.format(host=host_of(asked.slug), platform=address_of(platform), token=token_of(asked))
     return f"Confirm your address for {platform}", text
 
 
 def invitation(tenant: Tenant, token: str) -> tuple[str, str]:
     name = " ".join(tenant.name.split())  # a subject is one line
-    return f"{name} is ready", INVITATION.format(name=name, host=tenant.host, token=token)
+    return f"{name} is ready", INVITATION.format(name=name, host=address_of(tenant.host), token=token)
