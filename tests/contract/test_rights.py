@@ -1,4 +1,7 @@
-"""Every role asks for everything, on both kinds of hosts: what the tables allow is done, and nothing else."""
+"""Every role asks for everything, on both kinds of hosts: what the tables allow is done, and nothing else.
+
+Each answer, good or refused, must be what the host's OpenAPI document says of the operation: status, media type, body.
+"""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,6 +19,7 @@ from shared_apps.core.context import InstitutionContext, institution, platform
 from tests import cast as casting
 from tests.api import Asker, as_person, nobody
 from tests.contract import making, rights
+from tests.contract.documented import difference, document
 from tests.contract.rights import COLUMNS, Cells
 from tests.contract.served import operations, resources
 from tests.tenant_apps.files.sending import send
@@ -214,7 +218,15 @@ def told(stage: Stage, path: str, cells: Table) -> list[str]:
                 answer = undone(partial(ask, stage, asker, path, column, letter in cell))
             if answer.status_code not in expected(column, cell, letter):
                 wrong.append(f"{letter} {column}: {answer.status_code} {getattr(answer, 'content', b'')[:200]!r}")
+            if cell != "." and (how := difference(stage.kind, *address(path, column), answer)):
+                wrong.append(how)
     return wrong
+
+
+def address(path: str, column: str) -> tuple[str, str]:
+    """Method and documented path of a column or a verb."""
+    method, _, below = COLUMNS.get(column, f"POST {{id}}/{column}/").partition(" ")
+    return method, f"{path}{below}"
 
 
 def expected(column: str, cell: str, letter: str) -> set[int]:
@@ -267,6 +279,8 @@ def test_everything_else_is_open_to_whom_the_table_names(stage: Callable[[str], 
             allowed = who in ("all", "any") or letter in who
             if refused(answer) == allowed:
                 wrong.append(f"{letter} {operation}: {answer.status_code} {getattr(answer, 'content', b'')[:200]!r}")
+            if path in document(kind)["paths"] and (how := difference(kind, method, path, answer)):
+                wrong.append(how)
     assert wrong == []
 
 

@@ -4,21 +4,20 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
-from functools import cache
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.test import Client
-from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from shared_apps.core.api.docs import schema_of
+from shared_apps.core.api.permissions import ANYONE
 from shared_apps.core.api.schema import REFUSALS
+from shared_apps.core.api.views import PlatformView
 from shared_apps.core.context import InstitutionContext, institution
 from tests import cast as casting
 from tests.api import Asker, as_person, host_of
-from tests.contract.served import SERVED
+from tests.contract.documented import complaints, document
+from tests.contract.served import SERVED, patterns
 
 KINDS = ("institution", "operator", "public")
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -29,25 +28,11 @@ ROOMS = (
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-@cache
-def document(kind: str) -> dict[str, Any]:
-    return json.loads(schema_of(settings.URLCONF_BY_KIND[kind]))
-
-
 def operations(kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for path, methods in document(kind)["paths"].items():
         for method in METHODS:
             if method in methods:
                 yield f"{method.upper()} {path}", methods[method]
-
-
-def validator(kind: str, schema: dict[str, Any]) -> Draft202012Validator:
-    """Of one schema of the document, whose references lead into the document."""
-    return Draft202012Validator({**schema, "components": document(kind)["components"]}, format_checker=FormatChecker())
-
-
-def complaints(kind: str, schema: dict[str, Any], value: Any) -> list[str]:
-    return [f"{error.json_path}: {error.message}" for error in validator(kind, schema).iter_errors(value)]
 
 
 def examples(content: dict[str, Any]) -> list[Any]:
@@ -168,6 +153,32 @@ def test_the_documented_parameters_are_those_that_are_understood(path: str) -> N
         assert {p["name"] for p in listed if p["in"] == "header"} == {"If-None-Match"}
         for parameter in listed:
             assert parameter["description"]
+
+
+@every_kind
+def test_every_parameter_that_a_view_takes_is_documented_and_no_other(kind: str) -> None:
+    views = [(path, view) for path, pattern in patterns(kind) if (view := getattr(pattern.callback, "cls", None))]
+    checked = [path for path, view in views if issubclass(view, PlatformView) and undocumented(kind, path, view) == []]
+    wanted = [path for path, view in views if issubclass(view, PlatformView) and path in document(kind)["paths"]]
+    assert [path for path in wanted if path not in checked] == []
+
+
+def undocumented(kind: str, path: str, view: type[PlatformView]) -> list[str]:
+    """What a GET takes and the document does not name, the other way round, and what has no text."""
+    found = document(kind)["paths"].get(path, {}).get("get", {"parameters": []})
+    listed = [parameter for parameter in found.get("parameters", ()) if parameter["in"] == "query"]
+    silent = [parameter["name"] for parameter in listed if not parameter.get("description")]
+    return sorted({parameter["name"] for parameter in listed} ^ set(view.parameters)) + silent
+
+
+def test_a_parameter_that_is_not_documented_would_be_found() -> None:
+    """Negative control."""
+
+    class Taking(PlatformView):
+        permission = ANYONE
+        parameters = ("page", "page_size", "state", "search", "colour")
+
+    assert undocumented("operator", "/api/v1/platform/institutions/", Taking) == ["colour"]
 
 
 @pytest.fixture

@@ -55,6 +55,14 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     description="A key of your choice: sent again within 24 hours, the request is answered as the first time and not"
     " done again.",
 )
+PAGING = {
+    "page": OpenApiParameter("page", OpenApiTypes.INT, description=f"A page by number, from 1 to {MOST_PAGES}."),
+    "page_size": OpenApiParameter(
+        "page_size",
+        OpenApiTypes.INT,
+        description=f"Rows on a page, from 1 to {MOST_PAGE_SIZE}; {PAGE_SIZE} unless told.",
+    ),
+}
 BULK_TEXT = (
     "Up to 1,000 rows in one transaction; `atomic: false` writes the good ones and reports the others. Each operation"
     " needs its own permission, and each row lies within the scope that it was granted in, before and after."
@@ -136,7 +144,8 @@ class Schema(AutoSchema):
     def get_override_parameters(self) -> list[Any]:
         resource = self._resource
         if resource is None:
-            return []
+            taken = getattr(self.view, "parameters", ()) if self.method == "GET" else ()
+            return [PAGING[name] for name in taken if name in PAGING]
         if "{id}" in self.path:
             key = OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="The record's id.")
             return [

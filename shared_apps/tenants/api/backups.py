@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from shared_apps.core.api import described
 from shared_apps.core.api.querystring import parse_key
 from shared_apps.core.errors import Conflict, NotFound
-from shared_apps.tenants.api.desk import ID, PAGING, WRITE, Desk, described_job, find
+from shared_apps.tenants.api.desk import ID, WRITE, Desk, described_job, find
 from shared_apps.tenants.lifecycle import demand_live
 from shared_apps.tenants.models import Backup, KeptSchema, Tenant
 from shared_apps.tenants.permissions import TenantsPermission
@@ -54,7 +54,7 @@ class BackupsView(Desk):
         answer=PlatformBackups,
         value={"next": None, "previous": None, "results": [EXAMPLE]},
         operation_id="platform_backups_list",
-        parameters=[ID, *PAGING],
+        parameters=[ID],
     )
     def get(self, request: Request, id: str) -> Response:
         def row(made: Backup) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from shared_apps.core.registry import registry
 from shared_apps.tenants.models import Tenant
 
 ID = OpenApiParameter("id", UUID, OpenApiParameter.PATH, description="The institution's id.")
-PAGING = [OpenApiParameter("page", int), OpenApiParameter("page_size", int)]
 WRITE = [ID, IDEMPOTENCY_KEY]
 
 

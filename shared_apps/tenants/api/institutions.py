@@ -20,7 +20,7 @@ from shared_apps.core.api.schema import IDEMPOTENCY_KEY
 from shared_apps.core.context import State, platform
 from shared_apps.core.registry import NewInstitution
 from shared_apps.tenants.addresses import change_slug
-from shared_apps.tenants.api.desk import ID, PAGING, WRITE, Desk, find
+from shared_apps.tenants.api.desk import ID, WRITE, Desk, find
 from shared_apps.tenants.lifecycle import change_state
 from shared_apps.tenants.models import Domain, Tenant, Transition
 from shared_apps.tenants.permissions import TenantsPermission
@@ -162,7 +162,7 @@ class InstitutionsView(Desk):
         answer=PlatformInstitutionList,
         value={"next": None, "previous": None, "results": [EXAMPLE]},
         operation_id="platform_institutions_list",
-        parameters=[*PAGING, STATE, SEARCH],
+        parameters=[STATE, SEARCH],
     )
     def get(self, request: Request) -> Response:
         return self.page(self._found, shown)
@@ -350,7 +350,7 @@ class HistoryView(Desk):
         answer=PlatformHistory,
         value={"next": None, "previous": None, "results": [DONE]},
         operation_id="platform_institutions_history",
-        parameters=[ID, *PAGING],
+        parameters=[ID],
     )
     def get(self, request: Request, id: str) -> Response:
         def row(done: Transition) -> dict[str, Any]:
