@@ -23,6 +23,7 @@ from shared_apps.core import vitals
 from shared_apps.core.actors import acting, task
 from shared_apps.core.context import InstitutionContext, State, institution, platform
 from shared_apps.tenants import hosts
+from shared_apps.tenants.backups.due import figures
 from shared_apps.tenants.middleware import gate
 from shared_apps.tenants.migrating import institutions_behind
 from shared_apps.tenants.models import Tenant
@@ -117,7 +118,8 @@ class Relay:
 
     def __init__(self) -> None:
         self._stopping = False
-        self._behind, self._next_count = 0, 0.0
+        self._counted: dict[str, int] = {}
+        self._next_count = 0.0
         # Institution ids; empty to wake. A SimpleQueue may be filled by a signal handler, an Event may not.
         self._pokes: SimpleQueue[str] = SimpleQueue()
 
@@ -155,8 +157,8 @@ class Relay:
                 visit(due.institution, sweep_jobs)
         if time.monotonic() >= self._next_count:
             self._next_count = time.monotonic() + COUNT_SECONDS
-            self._behind = len(institutions_behind())
-        vitals.report("relay", institutions_behind=self._behind, institutions_waiting=len(with_messages))
+            self._counted = {"institutions_behind": len(institutions_behind()), **figures()}
+        vitals.report("relay", **self._counted, institutions_waiting=len(with_messages))
         return with_messages
 
     def _poked(self, seconds: float) -> dict[str, InstitutionContext]:

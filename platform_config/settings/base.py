@@ -1,5 +1,6 @@
 """Settings shared by every way of running Lyceum. The table of variables is in docs/operations/configuration.md."""
 
+from datetime import timedelta
 from pathlib import Path
 
 from platform_config import env
@@ -105,9 +106,13 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "/static/"
 MEDIA_ROOT = DATA_DIR / "media"
 # Backups are encrypted for these public keys (age1...); a restore needs an identity (AGE-SECRET-KEY-...).
-BACKUP_DIR = Path(env.text("BACKUP_DIR", str(DATA_DIR / "backups"))).resolve()
+_backup_dir = env.text("BACKUP_DIR", " ").strip()
+BACKUP_DIR = Path(_backup_dir or DATA_DIR / "backups").resolve()
 BACKUP_RECIPIENTS = env.words("BACKUP_RECIPIENTS")
 BACKUP_IDENTITY = env.text("BACKUP_IDENTITY", " ").strip()
+BACKUP_EVERY = timedelta(hours=env.integer("BACKUP_EVERY_HOURS", 24, least=1))
+# By the clock only where somebody has said where to, and for whose key: a backup beside its only key is none.
+BACKUPS_SCHEDULED = bool(_backup_dir and (BACKUP_RECIPIENTS or BACKUP_IDENTITY))
 
 REDIS_URL = env.redis("REDIS_URL")
 CACHES = {

@@ -45,12 +45,21 @@ def _ready() -> HttpResponse:
         reports = vitals.read()
         parts["redis"] = "ok"
         parts |= {process: "silent" if report is None else "ok" for process, report in reports.items()}
-        behind = (reports["relay"] or {}).get("institutions_behind")
+        counted = reports["relay"] or {}
+        behind = counted.get("institutions_behind")
         parts["institutions"] = "unknown" if behind is None else f"{behind} behind" if behind else "ok"
+        parts["backups"] = _backups(counted)
     except redis.RedisError:
         parts["redis"] = "unreachable"
     ready = parts.get("database") == "ok" and parts.get("migrations") == "ok"
     return _json(200 if ready else 503, {"status": "ready" if ready else "not ready", "parts": parts})
+
+
+def _backups(counted: dict[str, int]) -> str:
+    if "backups_scheduled" not in counted:
+        return "unknown"
+    wrong = [f"{counted[f'backups_{what}']} {what}" for what in ("overdue", "bad") if counted[f"backups_{what}"]]
+    return ", ".join(wrong) or ("ok" if counted["backups_scheduled"] else "off")
 
 
 def _shared_migrations_applied() -> bool:

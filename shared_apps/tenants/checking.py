@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from django.conf import settings
 from django.db import connection
 
 from shared_apps.core.context import State, platform
+from shared_apps.tenants.backups.due import overdue
 from shared_apps.tenants.migrating import unlike_the_template
 from shared_apps.tenants.models import Deletion, KeptSchema, SchemaTemplate, Tenant
 from shared_apps.tenants.schemas import at_work, in_the_making
@@ -30,7 +32,8 @@ def findings() -> list[Finding]:
             Finding(tenant.slug, f"schema {tenant.schema_name} differs from the template", "manage.py tenant migrate")
             for tenant in unlike_the_template()
         ]
-        return [*unlike, *_half_made(), *_half_deleted(), *_overdue(), *_half_restored(), *_unknown_schemas()]
+        half = [*_half_made(), *_half_deleted(), *_half_restored()]
+        return [*unlike, *half, *_overdue(), *_unknown_schemas(), *_backups()]
 
 
 def _half_made() -> list[Finding]:
@@ -79,4 +82,16 @@ def _unknown_schemas() -> list[Finding]:
         Finding(name, "a schema that belongs to no institution", "look into it, and drop it by hand")
         for name in found
         if name not in known
+    ]
+
+
+def _backups() -> list[Finding]:
+    """Those that the schedule should have made; without one nobody has said when a backup is due."""
+    return [
+        Finding(
+            each.tenant.slug,
+            f"its backup is due since {each.since:%Y-%m-%d %H:%M} UTC (see backup_failed in the log)",
+            f"manage.py tenant backup {each.tenant.slug}",
+        )
+        for each in (overdue() if settings.BACKUPS_SCHEDULED else ())
     ]

@@ -18,7 +18,7 @@ from shared_apps.core.context import State, platform
 from shared_apps.core.engine.base import owner_connection
 from shared_apps.core.errors import Conflict, Forbidden
 from shared_apps.tenants.addresses import release
-from shared_apps.tenants.backups import back_up
+from shared_apps.tenants.backups import back_up, forget
 from shared_apps.tenants.lifecycle import locked_tenant, move, record, told
 from shared_apps.tenants.models import Backup, Deletion, Domain, DomainClaim, KeptSchema, Tenant
 from shared_apps.tenants.schemas import alone, drop_schema
@@ -128,7 +128,7 @@ def _complete(deletion: Deletion) -> bool:
     if files.exists():
         shutil.rmtree(files)
     for backup in Backup.objects.filter(tenant=tenant).exclude(pk=deletion.final_backup_id):
-        _forget(backup)
+        forget(backup)
     with transaction.atomic():
         locked = locked_tenant(tenant)
         for domain in Domain.objects.filter(tenant=locked):
@@ -153,12 +153,7 @@ def _begin(tenant: Tenant) -> bool:
 def _forget_final_backups(before: datetime) -> None:
     for deletion in Deletion.objects.filter(finished_at__lt=before).exclude(final_backup=None):
         if deletion.final_backup is not None:
-            _forget(deletion.final_backup)
-
-
-def _forget(backup: Backup) -> None:
-    backup.path.unlink(missing_ok=True)
-    backup.delete()
+            forget(deletion.final_backup)
 
 
 def _open(tenant: Tenant) -> Deletion:

@@ -247,12 +247,26 @@ class SchemaTemplate(Record):
 
 
 class Backup(Record):
-    """One backup of an institution that was written whole. `file` lies below BACKUP_DIR; `size` is in bytes."""
+    """One backup that was written whole, of an institution or (without one) of the platform's own tables.
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="backups")
+    `file` is its key in the store (backups.stores), `size` is in bytes, `sha256` that of the sealed file. `verdict` is
+    what the last look found: `intact` (the file is as it was written), `restored` (and a restore of it came out as it
+    says), or `bad`, for which `complaint` says why.
+    """
+
+    class Verdict(models.TextChoices):
+        INTACT = "intact"
+        RESTORED = "restored"
+        BAD = "bad"
+
+    tenant = models.ForeignKey(Tenant, null=True, on_delete=models.PROTECT, related_name="backups")
     made_at = models.DateTimeField()
     file = models.CharField(max_length=200, unique=True)
     size = models.PositiveBigIntegerField(default=0)
+    sha256 = models.CharField(max_length=64)
+    verdict = models.CharField(max_length=10, choices=Verdict, blank=True)
+    verified_at = models.DateTimeField(null=True)
+    complaint = models.CharField(max_length=300, blank=True)
 
     class Meta:
         default_permissions = ()

@@ -39,6 +39,19 @@ def alone(tenant: Tenant) -> Iterator[None]:
             cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, %s))", [str(tenant.pk), LOCK_SPACE])
 
 
+@contextmanager
+def alone_unless_busy(tenant: Tenant) -> Iterator[bool]:
+    """As `alone`, but whoever finds another at it gets False instead of waiting."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, %s))", [str(tenant.pk), LOCK_SPACE])
+        free = cursor.fetchone()[0]
+        try:
+            yield free
+        finally:
+            if free:
+                cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, %s))", [str(tenant.pk), LOCK_SPACE])
+
+
 def at_work(tenant_id: UUID) -> bool:
     """Whether some process holds `alone` of this institution now."""
     return _held(str(tenant_id), LOCK_SPACE)

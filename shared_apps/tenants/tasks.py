@@ -2,6 +2,7 @@
 
 from celery import shared_task
 
+from shared_apps.tenants.backups.scheduled import make_due_backups
 from shared_apps.tenants.signing_up.carrying_out import carry_on
 
 
@@ -9,3 +10,9 @@ from shared_apps.tenants.signing_up.carrying_out import carry_on
 def carry_on_sign_ups() -> None:
     """Write the letters of sign-ups that are due, and make what is confirmed."""
     carry_on()
+
+
+@shared_task(name="platform.backups", platform=True)
+def back_up_what_is_due() -> None:
+    """Make the backups that are due, and forget those that have had their time."""
+    make_due_backups()

@@ -1,6 +1,7 @@
 """Backup and restore of one institution while the others work."""
 
+from shared_apps.tenants.backups.keeping import forget
 from shared_apps.tenants.backups.making import back_up
 from shared_apps.tenants.backups.restoring import drop_leftovers, restore, undo_restore
 
-__all__ = ["back_up", "drop_leftovers", "restore", "undo_restore"]
+__all__ = ["back_up", "drop_leftovers", "forget", "restore", "undo_restore"]

@@ -4,16 +4,17 @@ The platform needs only the public keys to make one; a restore needs one of the 
 until then. Any `age` program opens the file as well.
 """
 
+import gzip
 import hashlib
 import io
 import json
 import os
 import tarfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyrage
@@ -21,6 +22,8 @@ from django.conf import settings
 from pyrage import x25519
 
 from shared_apps.core.errors import Invalid
+from shared_apps.tenants.backups.stores import missing
+from shared_apps.tenants.backups.workplace import workplace
 
 FORMAT = 1
 MANIFEST, DUMP, FILES = "manifest.json", "schema.sql", "files"
@@ -28,8 +31,8 @@ MANIFEST, DUMP, FILES = "manifest.json", "schema.sql", "files"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a backup says of itself. `tables` holds the rows of each table, `migrations` what was applied ("app.name"),
-    `sha256` the digest of each part."""
+    """What a backup says of itself. `tables` holds the number of rows of each table, `digests` one over their content,
+    `migrations` what was applied ("app.name"), `sha256` the digest of each part."""
 
     format: int
     institution: str
@@ -40,6 +43,7 @@ class Manifest:
     fingerprint: str
     migrations: list[str]
     tables: dict[str, int]
+    digests: dict[str, str]
     sha256: dict[str, str]
 
 
@@ -52,34 +56,40 @@ class Opened:
     files: Path
 
 
-def write(target: Path, *, manifest: dict[str, Any], dump: Path, files: Path) -> Manifest:
-    """Pack and encrypt a backup to `target`, which appears whole or not at all."""
+def write(target: Path, *, manifest: dict[str, Any], dump: Path, files: Path) -> str:
+    """Pack and encrypt a backup to `target`; the SHA-256 of what stands there then. Nothing is written in clear."""
     recipients = _recipients()
     parts = {DUMP: dump} | {f"{FILES}/{path.relative_to(files)}": path for path in _files_below(files)}
-    described = Manifest(**manifest, format=FORMAT, sha256={name: _digest(path) for name, path in parts.items()})
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with TemporaryDirectory(dir=target.parent, prefix=".making-") as directory:
-        plain, sealed = Path(directory) / "plain", Path(directory) / "sealed"
-        with tarfile.open(plain, "w:gz", compresslevel=3) as tar:
-            text = json.dumps(asdict(described), indent=2).encode()
-            entry = tarfile.TarInfo(MANIFEST)
-            entry.size = len(text)
-            tar.addfile(entry, io.BytesIO(text))
-            for name, path in parts.items():
-                tar.add(path, name, recursive=False)
-        with plain.open("rb") as source, sealed.open("wb") as output:
+    described = Manifest(**manifest, format=FORMAT, sha256={name: digest(path) for name, path in parts.items()})
+    reading, writing = os.pipe()
+    with ThreadPoolExecutor(1, thread_name_prefix="lyceum-backup") as beside, target.open("wb") as output:
+        packed = beside.submit(_pack, writing, described, parts)
+        with os.fdopen(reading, "rb") as source:
             pyrage.encrypt_io(source, output, recipients)
-            output.flush()
-            os.fsync(output.fileno())
-        os.replace(sealed, target)
-    return described
+        packed.result()
+    return digest(target)
+
+
+def _pack(into: int, manifest: Manifest, parts: dict[str, Path]) -> None:
+    with (
+        os.fdopen(into, "wb") as pipe,
+        gzip.GzipFile(fileobj=pipe, mode="wb", compresslevel=3, filename="") as packed,
+        tarfile.open(fileobj=packed, mode="w|") as tar,
+    ):
+        text = json.dumps(asdict(manifest), indent=2).encode()
+        entry = tarfile.TarInfo(MANIFEST)
+        entry.size = len(text)
+        tar.addfile(entry, io.BytesIO(text))
+        for name, path in parts.items():
+            tar.add(path, name, recursive=False)
 
 
 @contextmanager
 def opened(source: Path) -> Iterator[Opened]:
     """Decrypt, unpack and check a backup. Raises Invalid, saying what is wrong, before anything else is touched."""
-    with TemporaryDirectory(prefix="lyceum-restore-") as name:
-        directory = Path(name)
+    if not source.is_file():
+        raise missing(str(source))
+    with workplace() as directory:
         plain = directory / "plain"
         try:
             with source.open("rb") as sealed, plain.open("wb") as output:
@@ -88,8 +98,6 @@ def opened(source: Path) -> Iterator[Opened]:
                 tar.extractall(directory / "parts", filter="data")
             plain.unlink()
             found = json.loads((directory / "parts" / MANIFEST).read_text())
-        except FileNotFoundError as error:
-            raise Invalid(f"There is no such backup: {error.filename}.", code="no_backup") from None
         except (pyrage.DecryptError, tarfile.TarError, OSError, ValueError, EOFError) as error:
             raise Invalid(
                 f"{source.name} cannot be opened: it is damaged, no backup, or made for another key ({error}).",
@@ -104,14 +112,15 @@ def _checked(found: Any, parts: Path, name: str) -> Manifest:
         form = found.get("format") if isinstance(found, dict) else None
         raise Invalid(f"{name} is of format {form}; this release reads format {FORMAT}.", code="other_format")
     manifest = Manifest(**found)
-    for part, digest in manifest.sha256.items():
+    for part, expected in manifest.sha256.items():
         path = parts / part
-        if not path.is_file() or _digest(path) != digest:
+        if not path.is_file() or digest(path) != expected:
             raise Invalid(f"{part} in {name} is missing or altered.", code="bad_backup")
     return manifest
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as part:
         return hashlib.file_digest(part, "sha256").hexdigest()
 

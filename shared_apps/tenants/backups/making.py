@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -14,13 +14,15 @@ from shared_apps.core.engine.base import owner_connection
 from shared_apps.core.ids import uuid7
 from shared_apps.tenants import dumps
 from shared_apps.tenants.backups import archive
+from shared_apps.tenants.backups.stores import store
+from shared_apps.tenants.backups.workplace import workplace
 from shared_apps.tenants.fingerprint import fingerprints
 from shared_apps.tenants.lifecycle import demand_live
 from shared_apps.tenants.models import Backup, Tenant
 
 
 def back_up(*, tenant: Tenant, work: UUID | None = None) -> Backup:
-    """Write a backup of the institution below BACKUP_DIR and record it. The institution goes on working.
+    """Write a backup of the institution to the store and record it. The institution goes on working.
 
     Rows and their counts are read in one snapshot; files are only ever added, so those that a row of the snapshot names
     are there. A kill leaves no backup and no record. A job's backup has the job's id (`work`): begun again, it is made
@@ -37,8 +39,8 @@ def back_up(*, tenant: Tenant, work: UUID | None = None) -> Backup:
     backup = Backup(
         id=key, tenant_id=tenant.pk, made_at=made_at, file=f"{tenant.pk}/{made_at:%Y%m%dT%H%M%SZ}-{str(key)[-6:]}.age"
     )
-    with platform(), owner_connection(), TemporaryDirectory(prefix="lyceum-backup-") as directory:
-        dump = Path(directory) / archive.DUMP
+    with platform(), owner_connection(), workplace() as directory:
+        dump = directory / archive.DUMP
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             cursor.execute("SELECT pg_export_snapshot()")
@@ -52,9 +54,11 @@ def back_up(*, tenant: Tenant, work: UUID | None = None) -> Backup:
                 "fingerprint": fingerprints([tenant.schema_name]).get(tenant.schema_name, ""),
                 "migrations": migrations_of(tenant.schema_name),
                 "tables": rows_of(tenant.schema_name),
+                "digests": digests_of(tenant.schema_name),
             }
-        archive.write(backup.path, manifest=manifest, dump=dump, files=files)
-    backup.size = backup.path.stat().st_size
+        with store().arriving(backup.file) as target:
+            backup.sha256 = archive.write(target, manifest=manifest, dump=dump, files=files)
+            backup.size = target.stat().st_size
     with platform():
         backup.save(force_insert=True)
     return backup
@@ -69,12 +73,22 @@ def migrations_of(schema: str) -> list[str]:
 
 
 def rows_of(schema: str) -> dict[str, int]:
-    """The rows of every table of a schema."""
-    counts = {}
+    """The number of rows of every table of a schema."""
+    return {table: int(rows) for table, rows in _of_each_table(schema, "SELECT count(*) FROM {table}")}
+
+
+def digests_of(schema: str) -> dict[str, str]:
+    """A digest over the rows of every table of a schema, whatever their order and the schema's name."""
+    one = "SELECT coalesce(sum(hashtextextended(replace(t::text, {schema}, ''), 0)), 0) FROM {table} t"
+    return {table: str(digest) for table, digest in _of_each_table(schema, one)}
+
+
+def _of_each_table(schema: str, question: str) -> list[tuple[str, Any]]:
+    answers = []
     with connection.cursor() as cursor:
         cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s ORDER BY 1", [schema])
         for (name,) in cursor.fetchall():
-            query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, name))
+            query = sql.SQL(question).format(table=sql.Identifier(schema, name), schema=sql.Literal(schema))
             cursor.execute(query.as_string(connection.connection))
-            counts[name] = int(cursor.fetchone()[0])
-    return counts
+            answers.append((name, cursor.fetchone()[0]))
+    return answers

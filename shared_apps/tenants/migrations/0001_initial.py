@@ -191,10 +191,24 @@ class Migration(migrations.Migration):
                 ("made_at", models.DateTimeField()),
                 ("file", models.CharField(max_length=200, unique=True)),
                 ("size", models.PositiveBigIntegerField(default=0)),
+                ("sha256", models.CharField(max_length=64)),
+                (
+                    "verdict",
+                    models.CharField(
+                        blank=True,
+                        choices=[("intact", "Intact"), ("restored", "Restored"), ("bad", "Bad")],
+                        max_length=10,
+                    ),
+                ),
+                ("verified_at", models.DateTimeField(null=True)),
+                ("complaint", models.CharField(blank=True, max_length=300)),
                 (
                     "tenant",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="backups", to="tenants.tenant"
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="backups",
+                        to="tenants.tenant",
                     ),
                 ),
             ],

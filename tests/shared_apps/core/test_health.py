@@ -18,10 +18,15 @@ def ready() -> tuple[int, dict[str, str]]:
 def test_silent_processes_are_named_and_take_nothing_out_of_rotation(db: None) -> None:
     status, parts = ready()
     assert (status, parts["relay"], parts["beat"], parts["institutions"]) == (200, "silent", "silent", "unknown")
-    vitals.report("relay", institutions_behind=2)
+    assert parts["backups"] == "unknown"
+    vitals.report("relay", institutions_behind=2, backups_scheduled=1, backups_overdue=3, backups_bad=1)
     vitals.report("beat")
     status, parts = ready()
     assert (status, parts["relay"], parts["beat"], parts["institutions"]) == (200, "ok", "ok", "2 behind")
+    assert parts["backups"] == "3 overdue, 1 bad"
+    for scheduled, said in ((0, "off"), (1, "ok")):
+        vitals.report("relay", institutions_behind=2, backups_scheduled=scheduled, backups_overdue=0, backups_bad=0)
+        assert ready()[1]["backups"] == said
 
 
 def test_without_redis_the_platform_is_ready_and_says_so(db: None, monkeypatch: pytest.MonkeyPatch) -> None:

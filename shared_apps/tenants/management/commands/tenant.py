@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -205,6 +206,8 @@ class Command(BaseCommand):
         self.stdout.write(f"{len(outcome.migrated)} institutions were behind.")
 
     def _check(self, options: dict[str, Any]) -> None:
+        if not settings.BACKUPS_SCHEDULED:
+            self.stderr.write("Backups are off: set BACKUP_DIR, and BACKUP_RECIPIENTS or BACKUP_IDENTITY.")
         found = findings()
         for finding in found:
             self.stdout.write(f"{finding.where}: {finding.what}; {finding.mend}")
