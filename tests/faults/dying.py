@@ -22,6 +22,7 @@ from shared_apps.core.context import platform
 
 SECONDS = 60.0
 NEVER = sys.maxsize
+BESIDE = "lyceum-provisioning"  # tells how far a making is, as often as it can: not the same number of times
 Work = Callable[[], Any]
 
 
@@ -37,6 +38,8 @@ class Points:
         return int.from_bytes(self._seen[:8], "little")
 
     def reached(self) -> None:
+        if threading.current_thread().name.startswith(BESIDE):
+            return
         with self._lock:
             number = self.seen + 1
             self._seen[:8] = number.to_bytes(8, "little")

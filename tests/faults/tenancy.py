@@ -15,6 +15,7 @@ from django.test import Client
 
 from shared_apps.core.actors import Actor, ActorKind, acting, command
 from shared_apps.core.context import State, institution, platform
+from shared_apps.core.engine.base import owner_connection
 from shared_apps.core.ids import uuid7
 from shared_apps.core.registry import NewInstitution
 from shared_apps.tenants import hosts
@@ -103,8 +104,17 @@ def migrating() -> Work:
     return ordered("tenant", "migrate", "--parallel", "2", "--canaries", "1")
 
 
+def take_back(slugs: set[str]) -> None:
+    """What the later release brought (tests/shared_apps/tenants/later_release): they are behind again."""
+    with platform(), owner_connection(), connection.cursor() as cursor:
+        for schema in (found(slug).schema_name for slug in slugs):
+            dropped = ", ".join(f"DROP COLUMN extra_{number}" for number in range(10))
+            cursor.execute(f"ALTER TABLE {schema}.school_campus {dropped}")
+            cursor.execute(f"DELETE FROM {schema}.django_migrations WHERE app = 'school' AND name LIKE '0002%'")
+
+
 def try_migrating(slugs: set[str], point: int) -> None:
-    """Run with a later release installed, whose template is migrated."""
+    """Run with a later release installed, whose template is migrated, and the institutions behind."""
     assert killed_at(point, migrating()), "the kill came after the end"
     for slug in slugs:
         assert status_of(slug) == 200, "old or new, it is served"

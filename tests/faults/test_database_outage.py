@@ -21,7 +21,7 @@ from tests.api import Asker, host_of
 from tests.faults.outage import Line
 from tests.realtime.sockets import SignIn
 
-AWAY_SECONDS = 1.0
+AWAY_SECONDS = 0.6
 READ, WRITE = "/api/v1/school/students/?page_size=200", "/api/v1/academics/subjects/"
 
 

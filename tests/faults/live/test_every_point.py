@@ -1,4 +1,4 @@
-"""Every point of a making, a restore and a deletion, and seeded points of a migration: kill -9 at each of them.
+"""Every point of a making, a migration and a deletion, and many of a restore: kill -9 at each of them.
 
 The trials are those of tests/faults/test_tenancy_kills.py.
 """
@@ -13,7 +13,7 @@ from shared_apps.core.context import InstitutionContext
 from shared_apps.tenants.services import migrate_platform
 from tests.faults import tenancy
 from tests.faults.dying import points_of, seeded
-from tests.faults.test_tenancy_kills import LATER
+from tests.faults.test_tenancy_kills import ALL, LATER
 from tests.security.isolation.canaries import digest_of
 
 MOST = 60  # points of one verb; one that has fewer is tried at each
@@ -33,12 +33,13 @@ def test_a_making(transactional_db: None, lumiere: InstitutionContext) -> None:
     assert digest_of(lumiere) == neighbour
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_a_migration(transactional_db: None, seed: int) -> None:
+def test_a_migration(transactional_db: None) -> None:
     with override_settings(MIGRATION_MODULES=LATER):
         migrate_platform()
-        (point,) = seeded(60, 1, seed=seed)
-        tenancy.try_migrating({"greenwood", "lumiere", "console"}, point)
+        last = points_of(tenancy.migrating())
+        for point in seeded(last, MOST):
+            tenancy.take_back(ALL)
+            tenancy.try_migrating(ALL, point)
 
 
 def test_a_restore(places: Path, lumiere: InstitutionContext) -> None:
