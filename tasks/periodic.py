@@ -10,7 +10,11 @@ from django.utils import timezone
 from shared_apps.core.context import State, institution
 from shared_apps.tenants.deleting import complete_due
 from shared_apps.tenants.models import Tenant
-from shared_apps.tenants.tasks import back_up_what_is_due, carry_on_sign_ups  # noqa: F401 - on the schedule; importing registers
+from shared_apps.tenants.tasks import (  # noqa: F401 - on the schedule; importing them registers them
+    back_up_what_is_due,
+    carry_on_sign_ups,
+    verify_backups,
+)
 from tasks import relay
 from tasks.app import app
 from tenant_apps.accounts.models import Session

@@ -47,4 +47,10 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(minute="7-59/15"),
         "options": {"expires": 600},
     },
+    # Each institution's turn comes once a week.
+    "platform.verify_backups": {
+        "task": "platform.verify_backups",
+        "schedule": crontab(minute=52),
+        "options": {"expires": 600},
+    },
 }

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import connection
 
 from shared_apps.core.context import State, platform
-from shared_apps.tenants.backups.due import overdue
+from shared_apps.tenants.backups.due import bad, overdue
 from shared_apps.tenants.migrating import unlike_the_template
 from shared_apps.tenants.models import Deletion, KeptSchema, SchemaTemplate, Tenant
 from shared_apps.tenants.schemas import at_work, in_the_making
@@ -86,8 +86,17 @@ def _unknown_schemas() -> list[Finding]:
 
 
 def _backups() -> list[Finding]:
-    """Those that the schedule should have made; without one nobody has said when a backup is due."""
-    return [
+    """Those that are bad, and those that the schedule should have made; without one nobody has said when one is due."""
+    wrong = [
+        Finding(
+            backup.tenant.slug,
+            f"its newest backup is bad ({backup.complaint.replace(';', ',')})",
+            f"manage.py tenant backup {backup.tenant.slug}",
+        )
+        for backup in bad()
+        if backup.tenant is not None
+    ]
+    return wrong + [
         Finding(
             each.tenant.slug,
             f"its backup is due since {each.since:%Y-%m-%d %H:%M} UTC (see backup_failed in the log)",

@@ -8,6 +8,7 @@ from shared_apps.core.errors import Conflict, NotFound
 from shared_apps.core.registry import PlatformJob
 from shared_apps.tenants.addresses import fresh
 from shared_apps.tenants.backups import back_up, restore, undo_restore
+from shared_apps.tenants.backups.stores import store
 from shared_apps.tenants.checking import findings
 from shared_apps.tenants.migrating import migrate_institutions
 from shared_apps.tenants.models import Backup, Tenant
@@ -23,7 +24,8 @@ def restore_backup(job: UUID, parameters: dict[str, Any], show: Any) -> dict[str
     backup = Backup.objects.filter(pk=parameters["backup"], tenant=tenant).first()
     if backup is None:
         raise NotFound("The backup is gone.", code="no_backup")
-    restore(tenant=tenant, source=backup.path, work=job)
+    with store().at_hand(backup.file) as source:
+        restore(tenant=tenant, source=source, work=job)
     return {"institution": str(tenant.pk), "backup": str(backup.pk)}
 
 

@@ -1,10 +1,8 @@
 """Institutions and the hosts that lead to them. These tables stand in the public schema."""
 
 import secrets
-from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.db import models
 from django.db.models.functions import Lower
 from django_tenants.models import DomainMixin, TenantMixin
@@ -271,10 +269,6 @@ class Backup(Record):
     class Meta:
         default_permissions = ()
         ordering = ("-made_at", "-id")
-
-    @property
-    def path(self) -> Path:
-        return Path(settings.BACKUP_DIR) / self.file
 
 
 class KeptSchema(Record):

@@ -3,6 +3,7 @@
 from celery import shared_task
 
 from shared_apps.tenants.backups.scheduled import make_due_backups
+from shared_apps.tenants.backups.verifying import verify_due_backups
 from shared_apps.tenants.signing_up.carrying_out import carry_on
 
 
@@ -16,3 +17,9 @@ def carry_on_sign_ups() -> None:
 def back_up_what_is_due() -> None:
     """Make the backups that are due, and forget those that have had their time."""
     make_due_backups()
+
+
+@shared_task(name="platform.verify_backups", platform=True)
+def verify_backups() -> None:
+    """Restore backups aside whose turn it is, and record what came of it."""
+    verify_due_backups()

@@ -24,6 +24,7 @@ from platform_config.embedded import EmbeddedServers
 from tests.bench import machine, ours
 from tests.bench.load import PATIENCE
 from tests.bench.servers import Peer, Running, serving
+from tests.shared_apps.tenants.archives import path_of
 
 STUDENTS = 50
 LATER = {"school": "tests.shared_apps.tenants.later_release"}
@@ -194,7 +195,7 @@ def take_back(tenant: Any) -> Figures:
     began = time.perf_counter()
     backup = back_up(tenant=tenant)
     made = time.perf_counter()
-    restore(tenant=tenant, source=backup.path)
+    restore(tenant=tenant, source=path_of(backup))
     return {
         "backup_seconds": made - began,
         "restore_seconds": time.perf_counter() - made,

@@ -19,15 +19,24 @@ from shared_apps.tenants.models import Backup, KeptSchema, Tenant
 from shared_apps.tenants.permissions import TenantsPermission
 
 BACKUP = OpenApiParameter("backup", UUID, OpenApiParameter.PATH, description="The backup's id.")
-EXAMPLE = {"id": "019a9f3e-5c1b-7d2e-8f40-1a2b3c4d5e70", "made_at": "2026-09-01T08:00:00+00:00", "size": 1048576}
+EXAMPLE = {
+    "id": "019a9f3e-5c1b-7d2e-8f40-1a2b3c4d5e70",
+    "made_at": "2026-09-01T08:00:00+00:00",
+    "size": 1048576,
+    "verdict": "restored",
+    "verified_at": "2026-09-01T09:52:10+00:00",
+}
 
 
 class PlatformBackup(serializers.Serializer):
-    """An encrypted backup; `size` in bytes."""
+    """An encrypted backup; `size` in bytes. `verdict` is what the last look at it found: `intact` (as it was written),
+    `restored` (and a restore came out as it says), `bad`, or empty before the first."""
 
     id = serializers.UUIDField()
     made_at = serializers.DateTimeField()
     size = serializers.IntegerField()
+    verdict = serializers.ChoiceField(choices=Backup.Verdict.choices, allow_blank=True)
+    verified_at = serializers.DateTimeField(allow_null=True)
 
 
 class PlatformBackups(serializers.Serializer):
@@ -58,7 +67,7 @@ class BackupsView(Desk):
     )
     def get(self, request: Request, id: str) -> Response:
         def row(made: Backup) -> dict[str, Any]:
-            return {"id": made.pk, "made_at": made.made_at, "size": made.size}
+            return {name: getattr(made, name) for name in EXAMPLE}
 
         return self.page(lambda: find(id).backups.all(), row)
 

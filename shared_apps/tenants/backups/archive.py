@@ -26,6 +26,7 @@ from shared_apps.tenants.backups.stores import missing
 from shared_apps.tenants.backups.workplace import workplace
 
 FORMAT = 1
+SEALED = "sealed_backup"  # the code of a refusal: no key that is here opens it
 MANIFEST, DUMP, FILES = "manifest.json", "schema.sql", "files"
 
 
@@ -93,16 +94,18 @@ def opened(source: Path) -> Iterator[Opened]:
         plain = directory / "plain"
         try:
             with source.open("rb") as sealed, plain.open("wb") as output:
-                pyrage.decrypt_io(sealed, output, [_identity()])
+                pyrage.decrypt_io(sealed, output, [_identity(make=False)])
             with tarfile.open(plain, "r:gz") as tar:
                 tar.extractall(directory / "parts", filter="data")
             plain.unlink()
             found = json.loads((directory / "parts" / MANIFEST).read_text())
-        except (pyrage.DecryptError, tarfile.TarError, OSError, ValueError, EOFError) as error:
+        except pyrage.DecryptError as error:
             raise Invalid(
                 f"{source.name} cannot be opened: it is damaged, no backup, or made for another key ({error}).",
-                code="bad_backup",
+                code=SEALED,
             ) from None
+        except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+            raise Invalid(f"{source.name} cannot be unpacked: {error}.", code="bad_backup") from None
         manifest = _checked(found, directory / "parts", source.name)
         yield Opened(manifest, directory / "parts" / DUMP, directory / "parts" / FILES)
 
@@ -133,15 +136,18 @@ def _recipients() -> list[x25519.Recipient]:
     """Whom backups are made for: BACKUP_RECIPIENTS, else the identity that is kept here."""
     if settings.BACKUP_RECIPIENTS:
         return [x25519.Recipient.from_str(word) for word in settings.BACKUP_RECIPIENTS]
-    return [_identity().to_public()]
+    return [_identity(make=True).to_public()]
 
 
-def _identity() -> x25519.Identity:
-    """BACKUP_IDENTITY, else one made here at the first backup, readable by this user alone."""
+def _identity(*, make: bool) -> x25519.Identity:
+    """BACKUP_IDENTITY, else one made here at the first backup, readable by this user alone. Raises Invalid where none
+    is, and none is to be made."""
     if settings.BACKUP_IDENTITY:
         return x25519.Identity.from_str(settings.BACKUP_IDENTITY)
     kept: Path = settings.BACKUP_DIR / "identity.txt"
     if not kept.exists():
+        if not make:
+            raise Invalid("The key of the backups is not here; name it by BACKUP_IDENTITY_FILE.", code=SEALED)
         kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:

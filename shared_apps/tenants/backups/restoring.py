@@ -22,7 +22,7 @@ from shared_apps.core.registry import registry
 from shared_apps.tenants import dumps, template
 from shared_apps.tenants.addresses import fresh
 from shared_apps.tenants.backups import archive
-from shared_apps.tenants.backups.making import migrations_of, rows_of
+from shared_apps.tenants.backups.making import digests_of, migrations_of, rows_of
 from shared_apps.tenants.fingerprint import fingerprints
 from shared_apps.tenants.lifecycle import demand_live, record, tell
 from shared_apps.tenants.models import KeptSchema, SchemaTemplate, Tenant, Transition, new_schema_name
@@ -40,14 +40,7 @@ def restore(*, tenant: Tenant, source: Path, work: UUID | None = None) -> Tenant
     """
     with archive.opened(source) as backup:
         manifest = backup.manifest
-        if manifest.institution != str(tenant.pk):
-            raise Invalid(f"This is a backup of {manifest.name} ({manifest.slug}).", code="foreign_backup")
-        newer = set(manifest.migrations) - {f"{app}.{name}" for app, name in MigrationLoader(None).disk_migrations}
-        if newer:
-            raise Invalid(
-                f"The backup was made by a newer release, which knows {sorted(newer)[0]}; upgrade first.",
-                code="newer_backup",
-            )
+        _demand_ours(manifest, tenant)
         with platform(), owner_connection(), alone(tenant):
             if _done(tenant, work):
                 return fresh(tenant)
@@ -56,6 +49,23 @@ def restore(*, tenant: Tenant, source: Path, work: UUID | None = None) -> Tenant
             _bring_up(tenant, made.schema_name)
             _copy_files(backup.files, Path(settings.MEDIA_ROOT) / str(tenant.pk))
             return _flip(tenant, made, reason="restored", what=f"{source.name} of {manifest.made_at}", work=work)
+
+
+def rehearse(*, tenant: Tenant, source: Path) -> None:
+    """Restore a backup into a schema that nobody reaches, compare every table with what the backup says, and drop it.
+
+    Raises Invalid for a backup of which no restore would come out as it says.
+    """
+    with archive.opened(source) as backup:
+        _demand_ours(backup.manifest, tenant)
+        with platform(), owner_connection(), alone(tenant):
+            made = KeptSchema.objects.create(tenant=tenant, schema_name=new_schema_name(), reason="restoring")
+            try:
+                _fill(made.schema_name, backup)
+                _demand_same_rows(made.schema_name, backup.manifest)
+            finally:
+                drop_schema(made.schema_name)
+                made.delete()
 
 
 def undo_restore(*, tenant: Tenant, work: UUID | None = None) -> Tenant:
@@ -84,6 +94,26 @@ def drop_leftovers(*, older_than: timedelta = timedelta(days=KEEP_DAYS)) -> list
                     kept.delete()
                     dropped.append(kept.schema_name)
     return dropped
+
+
+def _demand_ours(manifest: archive.Manifest, tenant: Tenant) -> None:
+    """Raises Invalid for another institution's backup, or one of a newer release."""
+    if manifest.institution != str(tenant.pk):
+        raise Invalid(f"This is a backup of {manifest.name} ({manifest.slug}).", code="foreign_backup")
+    newer = set(manifest.migrations) - {f"{app}.{name}" for app, name in MigrationLoader(None).disk_migrations}
+    if newer:
+        raise Invalid(
+            f"The backup was made by a newer release, which knows {sorted(newer)[0]}; upgrade first.",
+            code="newer_backup",
+        )
+
+
+def _demand_same_rows(schema: str, manifest: archive.Manifest) -> None:
+    """Raises Invalid when the content of a table is not what it was. A real restore is content with the numbers: rows
+    may read otherwise on a later PostgreSQL, and who needs them needs them."""
+    found = digests_of(schema)
+    if differing := sorted(name for name in manifest.digests if manifest.digests[name] != found.get(name)):
+        raise Invalid(f"Restored, the rows of {', '.join(differing)} are others.", code="bad_backup")
 
 
 def _fill(schema: str, backup: archive.Opened) -> None:

@@ -19,7 +19,8 @@ class Store(Protocol):
         """A path to write to. Left without an error, what is written there is kept: whole, or not at all."""
 
     def at_hand(self, key: str) -> AbstractContextManager[Path]:
-        """A path to read the file from. Raises Invalid (`no_backup`) when it is not there."""
+        """A path to read the file from. Raises Invalid (`no_backup`) when it is not there, OSError when
+        the store is away."""
 
     def remove(self, key: str) -> None:
         """Forget a file; one that is gone already is no trouble."""
@@ -51,6 +52,8 @@ class Directory:
     @contextmanager
     def at_hand(self, key: str) -> Iterator[Path]:
         path = self._root / key
+        if not self._root.is_dir():
+            raise NotADirectoryError(f"{self._root} is not there; is its disk mounted?")
         if not path.is_file():
             raise missing(str(path))
         yield path

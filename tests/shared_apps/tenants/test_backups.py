@@ -1,11 +1,7 @@
 """One institution is taken back to another day while its neighbours are not touched."""
 
-import gzip
-import json
-import tarfile
 from collections.abc import Iterator
 from datetime import timedelta
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +9,13 @@ import pyrage
 import pytest
 from django.db import connection, transaction
 from django.test import override_settings
-from psycopg import sql
 
 from shared_apps.core.context import InstitutionContext, institution, platform
 from shared_apps.core.errors import Conflict, Invalid
 from shared_apps.tenants import migrating
 from shared_apps.tenants.backups import archive, back_up, drop_leftovers, restore, restoring, undo_restore
 from shared_apps.tenants.fingerprint import fingerprints
-from shared_apps.tenants.models import Backup, KeptSchema, Tenant
+from shared_apps.tenants.models import KeptSchema, Tenant
 from shared_apps.tenants.services import migrate_platform
 from tenant_apps.audit import anchors
 from tenant_apps.audit.chain import head, seal_some, verify
@@ -28,25 +23,9 @@ from tenant_apps.eventlog.models import Job, OutboxMessage
 from tenant_apps.school.models import Campus
 from tests import cast as casting
 from tests.api import as_person
+from tests.shared_apps.tenants.archives import content_of, forged, parts_of, path_of, tenant_of, with_manifest
 
 LATER = {"school": "tests.shared_apps.tenants.later_release"}
-
-
-def tenant_of(context: InstitutionContext) -> Tenant:
-    with platform():
-        return Tenant.objects.prefetch_related("domains").get(pk=context.id)
-
-
-def content_of(schema: str) -> dict[str, str]:
-    """A digest of the rows of each table, whatever their order."""
-    found = {}
-    with platform(), connection.cursor() as cursor:
-        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema])
-        for (name,) in cursor.fetchall():
-            query = sql.SQL("SELECT md5(string_agg(t::text, '' ORDER BY t::text)) FROM {} t")
-            cursor.execute(query.format(sql.Identifier(schema, name)).as_string(connection.connection))
-            found[name] = cursor.fetchone()[0]
-    return found
 
 
 def rename_the_campus(context: InstitutionContext, name: str) -> None:
@@ -76,7 +55,7 @@ def test_a_restore_brings_back_rows_and_files_and_touches_no_neighbour(
     made = back_up(tenant=tenant_of(greenwood))
     rename_the_campus(greenwood, "Renamed by mistake")
     kept.unlink()
-    restored = restore(tenant=tenant_of(greenwood), source=made.path)
+    restored = restore(tenant=tenant_of(greenwood), source=path_of(made))
     assert restored.schema_name != greenwood.schema_name
     after = content_of(restored.schema_name)
     differing = {name for name in before if before[name] != after[name]}
@@ -99,7 +78,7 @@ def test_everybody_signs_in_again_and_nothing_is_sent_twice(places: Path, greenw
         OutboxMessage.objects.create(topic="notify", payload={})
         Job.objects.create(kind="test", state=Job.State.RUNNING)
     made = back_up(tenant=tenant_of(greenwood))
-    restored = restore(tenant=tenant_of(greenwood), source=made.path)
+    restored = restore(tenant=tenant_of(greenwood), source=path_of(made))
     assert principal.get("/api/v1/school/campuses/").status_code == 401
     assert as_person(greenwood, casting.of(greenwood).principal).get("/api/v1/school/campuses/").status_code == 200
     with institution(restored.context):
@@ -110,7 +89,7 @@ def test_everybody_signs_in_again_and_nothing_is_sent_twice(places: Path, greenw
 def test_a_restore_can_be_undone_and_done_again(places: Path, greenwood: InstitutionContext) -> None:
     made = back_up(tenant=tenant_of(greenwood))
     rename_the_campus(greenwood, "Later")
-    restore(tenant=tenant_of(greenwood), source=made.path)
+    restore(tenant=tenant_of(greenwood), source=path_of(made))
     assert "Later" not in campus_names(now_at(greenwood))
     undo_restore(tenant=tenant_of(greenwood))
     assert now_at(greenwood).schema_name == greenwood.schema_name
@@ -126,13 +105,13 @@ def test_nothing_is_undone_where_nothing_was_restored(places: Path, greenwood: I
 
 def test_a_backup_is_readable_by_its_identity_alone(places: Path, greenwood: InstitutionContext) -> None:
     made = back_up(tenant=tenant_of(greenwood))
-    raw = made.path.read_bytes()
+    raw = path_of(made).read_bytes()
     assert raw.startswith(b"age-encryption.org/v1")
     assert b"Greenwood" not in raw
     other = pyrage.x25519.Identity.generate()
     with override_settings(BACKUP_IDENTITY=str(other)), pytest.raises(Invalid, match="another key"):
-        restore(tenant=tenant_of(greenwood), source=made.path)
-    identity = archive._identity()
+        restore(tenant=tenant_of(greenwood), source=path_of(made))
+    identity = archive._identity(make=False)
     assert b"Greenwood" in parts_of(pyrage.decrypt(raw, [identity]))["manifest.json"]
 
 
@@ -142,34 +121,7 @@ def test_backups_can_be_made_for_a_key_that_is_kept_elsewhere(places: Path, gree
         made = back_up(tenant=tenant_of(greenwood))
     assert not (places / "backups" / "identity.txt").exists()
     with override_settings(BACKUP_IDENTITY=str(away)):
-        assert restore(tenant=tenant_of(greenwood), source=made.path).pk == greenwood.id
-
-
-def parts_of(packed: bytes) -> dict[str, bytes]:
-    with tarfile.open(fileobj=BytesIO(gzip.decompress(packed))) as tar:
-        return {entry.name: file.read() for entry in tar.getmembers() if (file := tar.extractfile(entry))}
-
-
-def forged(made: Backup, change: Any) -> Path:
-    """The backup, its parts changed by somebody who has the key."""
-    identity = archive._identity()
-    parts = change(parts_of(pyrage.decrypt(made.path.read_bytes(), [identity])))
-    packed = BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        for name, content in parts.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, BytesIO(content))
-    target = made.path.with_name("forged.age")
-    target.write_bytes(pyrage.encrypt(packed.getvalue(), [identity.to_public()]))
-    return target
-
-
-def with_manifest(**changes: Any) -> Any:
-    def change(parts: dict[str, bytes]) -> dict[str, bytes]:
-        return parts | {"manifest.json": json.dumps(json.loads(parts["manifest.json"]) | changes).encode()}
-
-    return change
+        assert restore(tenant=tenant_of(greenwood), source=path_of(made)).pk == greenwood.id
 
 
 @pytest.mark.parametrize(
@@ -223,7 +175,7 @@ def test_an_older_backup_gets_the_migrations_that_it_lacks(places: Path, greenwo
     with override_settings(MIGRATION_MODULES=LATER):
         migrate_platform()
         assert migrating.migrate_institutions().failed == []
-        restored = restore(tenant=tenant_of(greenwood), source=made.path)
+        restored = restore(tenant=tenant_of(greenwood), source=path_of(made))
         assert migrating.unlike_the_template() == []
         assert migrating.institutions_behind() == []
         with institution(restored.context), connection.cursor() as cursor:
@@ -241,7 +193,7 @@ def test_a_restore_that_dies_before_the_flip_leaves_the_institution_as_it_is(
 
     monkeypatch.setattr(restoring, "_flip", die)
     with pytest.raises(KeyboardInterrupt):
-        restore(tenant=tenant_of(greenwood), source=made.path)
+        restore(tenant=tenant_of(greenwood), source=path_of(made))
     monkeypatch.undo()
     assert now_at(greenwood).schema_name == greenwood.schema_name
     (left,) = schemas() - before
@@ -251,7 +203,7 @@ def test_a_restore_that_dies_before_the_flip_leaves_the_institution_as_it_is(
 
 def test_kept_schemas_go_after_their_time_and_not_before(places: Path, greenwood: InstitutionContext) -> None:
     made = back_up(tenant=tenant_of(greenwood))
-    restore(tenant=tenant_of(greenwood), source=made.path)
+    restore(tenant=tenant_of(greenwood), source=path_of(made))
     assert drop_leftovers() == []
     assert drop_leftovers(older_than=timedelta(0)) == [greenwood.schema_name]
     with platform():
@@ -275,7 +227,7 @@ def test_a_backup_counts_its_rows_in_the_dump_s_own_snapshot(
     monkeypatch.setattr(making.dumps, "dump", dump_then_write)
     made = back_up(tenant=tenant_of(greenwood))
     monkeypatch.undo()
-    restored = restore(tenant=tenant_of(greenwood), source=made.path)
+    restored = restore(tenant=tenant_of(greenwood), source=path_of(made))
     assert "While it was written" not in campus_names(restored.context)
 
 
@@ -320,13 +272,13 @@ def test_the_log_verifies_after_a_restore_and_after_its_undoing(
     made = back_up(tenant=tenant_of(greenwood))
     rename_the_campus(greenwood, "After the backup")
     seal(greenwood)
-    restore(tenant=tenant_of(greenwood), source=made.path)
+    restore(tenant=tenant_of(greenwood), source=path_of(made))
     seal(now_at(greenwood))
     assert complaints(now_at(greenwood)) == []
     undo_restore(tenant=tenant_of(greenwood))
     assert complaints(now_at(greenwood)) == []
     monkeypatch.setattr(anchors, "_append", lambda *args: None)
-    restore(tenant=tenant_of(greenwood), source=made.path)
+    restore(tenant=tenant_of(greenwood), source=path_of(made))
     anchors.file_of(greenwood.id).write_text(
         "\n".join(line for line in anchors.file_of(greenwood.id).read_text().splitlines() if "restored" not in line)
     )

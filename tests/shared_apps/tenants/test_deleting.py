@@ -22,6 +22,7 @@ from shared_apps.tenants.lifecycle import change_state
 from shared_apps.tenants.models import Backup, Deletion, Domain, KeptSchema, Tenant
 from shared_apps.tenants.services import create_institution
 from tests.api import Asker
+from tests.shared_apps.tenants.archives import path_of
 from tests.shared_apps.tenants.conftest import Operator
 
 
@@ -151,7 +152,7 @@ def test_a_deletion_leaves_its_final_backup_its_history_and_nothing_else(
         assert code_of(verb) == "bad_transition"
     Deletion.objects.update(finished_at=datetime.now(UTC) - deleting.FINAL_BACKUP_KEPT - timedelta(hours=1))
     complete_due()
-    assert not kept.path.exists()
+    assert not path_of(kept).exists()
 
 
 def test_files_that_cannot_be_removed_hold_the_deletion_back(

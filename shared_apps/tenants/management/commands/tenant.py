@@ -15,7 +15,8 @@ from shared_apps.core.errors import Invalid, NotFound, Problem
 from shared_apps.core.problems import as_problem
 from shared_apps.core.registry import NewInstitution
 from shared_apps.tenants.addresses import change_slug
-from shared_apps.tenants.backups import back_up, drop_leftovers, restore, undo_restore
+from shared_apps.tenants.backups import back_up, drop_leftovers, restore, undo_restore, verify
+from shared_apps.tenants.backups.stores import store
 from shared_apps.tenants.checking import findings
 from shared_apps.tenants.deleting import cancel_deletion, complete_due, confirm_deletion, request_deletion
 from shared_apps.tenants.domains import (
@@ -29,7 +30,7 @@ from shared_apps.tenants.domains import (
 from shared_apps.tenants.entitlements import Said, allow, described, entitlements, save_plan
 from shared_apps.tenants.lifecycle import change_state
 from shared_apps.tenants.migrating import migrate_institutions
-from shared_apps.tenants.models import DomainClaim, Plan, Tenant
+from shared_apps.tenants.models import Backup, DomainClaim, Plan, Tenant
 from shared_apps.tenants.services import find_tenant
 from shared_apps.tenants.signing_up.asking import create_and_invite, finish_making, invite_administrator
 
@@ -114,6 +115,7 @@ class Command(BaseCommand):
         verbs.add_parser("check", help="What differs from the template or was left half way, and what to run.")
         of_one("backup", "Write an encrypted backup of an institution.")
         of_one("backups", "The backups of an institution, the newest first.")
+        of_one("verify-backup", "Restore the newest backup aside, and say what came of it.")
         restore = of_one("restore", "Make an institution what it was when a backup was written.")
         restore.add_argument("--file", type=Path, help="The newest backup, unless another file is named.")
         of_one("undo-restore", "Go back to what a restore put aside.")
@@ -290,18 +292,34 @@ class Command(BaseCommand):
 
     def _backup(self, options: dict[str, Any]) -> None:
         made = back_up(tenant=find_tenant(options["slug"]))
-        self.stdout.write(f"{made.path} ({made.size / 1e6:.1f} MB)")
+        self.stdout.write(f"{store().where(made.file)} ({made.size / 1e6:.1f} MB)")
 
     def _backups(self, options: dict[str, Any]) -> None:
         for made in find_tenant(options["slug"]).backups.all():
-            self.stdout.write(f"{made.made_at:%Y-%m-%d %H:%M:%S} UTC  {made.size / 1e6:8.1f} MB  {made.path}")
+            at, size = f"{made.made_at:%Y-%m-%d %H:%M:%S} UTC", f"{made.size / 1e6:8.1f} MB"
+            self.stdout.write(f"{at}  {size}  {made.verdict or 'unverified':10}  {store().where(made.file)}")
+
+    def _verify_backup(self, options: dict[str, Any]) -> None:
+        looked = verify(self._newest(find_tenant(options["slug"])))
+        where = store().where(looked.file)
+        if looked.verdict == Backup.Verdict.BAD:
+            raise CommandError(f"{where} is bad: {looked.complaint}")
+        lacks = ", but its key is not here to restore it" if looked.verdict == Backup.Verdict.INTACT else ""
+        self.stdout.write(f"{where} is {looked.verdict}{lacks}.")
+
+    def _newest(self, tenant: Tenant) -> Backup:
+        newest = tenant.backups.first()
+        if newest is None:
+            raise CommandError(f"There is no backup of {tenant.name}; `tenant backup {tenant.slug}` makes one.")
+        return newest
 
     def _restore(self, options: dict[str, Any]) -> None:
         tenant = find_tenant(options["slug"])
-        newest = tenant.backups.first()
-        if options["file"] is None and newest is None:
-            raise CommandError(f"There is no backup of {tenant.name}; `tenant backup {options['slug']}` makes one.")
-        restore(tenant=tenant, source=options["file"] or newest.path)
+        if options["file"] is not None:
+            restore(tenant=tenant, source=options["file"])
+        else:
+            with store().at_hand(self._newest(tenant).file) as source:
+                restore(tenant=tenant, source=source)
         self.stdout.write(f"{tenant.name} is restored; everybody signs in again. `tenant undo-restore` takes it back.")
 
     def _undo_restore(self, options: dict[str, Any]) -> None:
