@@ -20,7 +20,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-reset test lint lint-style lint-floors lint-types lint-django bench bench-tenancy test-scaffold test-deploy test-faults lock clean
+.PHONY: help demo demo-reset test lint lint-style lint-floors lint-types lint-django bench bench-tenancy bench-neighbours test-scaffold test-deploy test-faults lock clean
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -62,6 +62,9 @@ bench: $(VENV)/.dev  ## Speed against a stock peer in the same run
 
 bench-tenancy: $(VENV)/.dev  ## A thousand institutions made, migrated and served (about ten minutes)
 	@exec $(PY) -m tests.bench.tenancy
+
+bench-neighbours: $(VENV)/.dev  ## What one institution's burst costs another, with limits and without
+	@exec $(PY) -m tests.bench.neighbours
 
 test-scaffold: $(VENV)/.dev  ## startroom and startresource in a copy of the tree, and what they wrote tested
 	$(call timed,scaffold,$(PY) -m tests.shared_apps.core.scaffold.whole)

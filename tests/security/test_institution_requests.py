@@ -4,6 +4,7 @@ import threading
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from shared_apps.core import bus
 from shared_apps.core.api import admission
@@ -15,7 +16,7 @@ from tests.limited import allow_only, limited
 from tests.security.test_limits import redis_away, request_from
 from tests.tenant_apps.accounts.together import together
 
-ME = "/api/v1/auth/me/"
+ME, STUDENTS = "/api/v1/auth/me/", "/api/v1/school/students/"
 __all__ = ["redis_away"]
 
 
@@ -139,3 +140,25 @@ def test_both_windows_are_counted_in_one_round_trip(
     admission.admit(request_from("192.0.2.9"), user_id=uuid7())
     assert len(trips) == 1
     assert admission.requests_of_this_minute() == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("allowed", "reached"), [(5, 5), (None, 60)], ids=["limited", "negative control: unlimited"])
+def test_of_a_burst_only_the_limit_reaches_the_database(
+    greenwood: InstitutionContext, allowed: int | None, reached: int
+) -> None:
+    """What a neighbour waits behind; `python -m tests.bench.neighbours` measures for how long."""
+    teacher = as_person(greenwood, casting.of(greenwood).teacher)
+    assert teacher.get(STUDENTS).status_code == 200
+    bus.client().flushdb()
+    allow_only(greenwood, requests_per_minute=allowed)
+    lists = 0
+
+    def count(execute: Any, sql: str, *rest: Any) -> Any:
+        nonlocal lists
+        lists += "school_student" in sql
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(count):
+        statuses = [teacher.get(STUDENTS).status_code for _ in range(60)]
+    assert (lists, statuses.count(200)) == (reached, reached)
