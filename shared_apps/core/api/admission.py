@@ -53,16 +53,20 @@ class Script:
         self.digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
-# KEYS: the asker's window, the institution's, and of who is signed in the two epochs. ARGV: the length of the asker's
-# window in ms, its limit, and how many requests of the institution may pass (empty: any number). `whole` is 0 where the
-# asker's own window refuses already, and one more than may pass where the institution's does.
-COUNT = Script("""
+# One more in the window of KEYS[1], which lasts ARGV[1] ms from its first.
+WINDOW = """
 local used = redis.call('INCR', KEYS[1])
 local left = redis.call('PTTL', KEYS[1])
 if left < 0 then
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
   left = tonumber(ARGV[1])
 end
+"""
+COUNT = Script(f"{WINDOW}return {{used, left}}")
+# KEYS: the asker's window, the institution's, and of who is signed in the two epochs. ARGV: the length of the asker's
+# window in ms, its limit, and how many requests of the institution may pass (empty: any number). `whole` is 0 where the
+# asker's own window refuses already, and one more than may pass where the institution's does.
+ADMIT = Script(f"""{WINDOW}
 local whole, whole_left, most = 0, 0, tonumber(ARGV[3])
 if most and used <= tonumber(ARGV[2]) then
   whole = tonumber(redis.call('GET', KEYS[2]) or '0') + 1
@@ -78,9 +82,9 @@ if most and used <= tonumber(ARGV[2]) then
     whole_left = 60000
   end
 end
-if not KEYS[3] then return {used, left, whole, whole_left} end
+if not KEYS[3] then return {{used, left, whole, whole_left}} end
 local epochs = redis.call('MGET', KEYS[3], KEYS[4])
-return {used, left, whole, whole_left, epochs[1] or '', epochs[2] or ''}
+return {{used, left, whole, whole_left, epochs[1] or '', epochs[2] or ''}}
 """)
 
 
@@ -119,7 +123,7 @@ def admit(
         keys = (f"{place}:rate:{bucket}:a:{client_address(request)}", whole_key())
     epochs = None
     try:
-        answer = run(COUNT, keys, (seconds * 1000, limit, "" if most is None else most))
+        answer = run(ADMIT, keys, (seconds * 1000, limit, "" if most is None else most))
     except redis.RedisError:
         used, reset_ms = _count_here(keys[0], seconds)
         whole, whole_ms = _count_here(keys[1], MINUTE_MS // 1000) if most is not None and used <= limit else (0, 0)
