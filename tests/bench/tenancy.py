@@ -24,7 +24,6 @@ from platform_config.embedded import EmbeddedServers
 from tests.bench import machine, ours
 from tests.bench.load import PATIENCE
 from tests.bench.servers import Peer, Running, serving
-from tests.shared_apps.tenants.archives import path_of
 
 STUDENTS = 50
 LATER = {"school": "tests.shared_apps.tenants.later_release"}
@@ -189,6 +188,7 @@ def take_back(tenant: Any) -> Figures:
     """Seconds of a backup and of its restore, for an institution of 1,200 students beside the others."""
     from shared_apps.core.context import institution
     from shared_apps.tenants.backups import back_up, restore
+    from tests.shared_apps.tenants.archives import path_of
 
     with institution(tenant.context):
         ours.fill()

@@ -19,6 +19,7 @@ from shared_apps.tenants.checking import findings
 from shared_apps.tenants.models import KeptSchema
 from tests.faults.tenancy import found, schemas
 from tests.security.isolation.canaries import digest_of
+from tests.shared_apps.tenants.archives import path_of
 
 Change = Callable[[bytes, Random], bytes]
 
@@ -63,8 +64,8 @@ def test_a_damaged_or_foreign_backup_is_refused_before_anything_is_touched(
     places: Path, greenwood: InstitutionContext, lumiere: InstitutionContext
 ) -> None:
     chance = Random(2026)
-    good = back_up(tenant=found("greenwood")).path
-    foreign = back_up(tenant=found("lumiere")).path
+    good = path_of(back_up(tenant=found("greenwood")))
+    foreign = path_of(back_up(tenant=found("lumiere")))
     content, bad = good.read_bytes(), places / "bad.age"
     before = schemas(), digest_of(greenwood), digest_of(lumiere)
     sources = [foreign]

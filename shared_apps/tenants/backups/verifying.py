@@ -46,7 +46,7 @@ def verify(backup: Backup) -> Backup:
     return backup
 
 
-def _look(backup: Backup) -> Backup.Verdict:
+def _look(backup: Backup) -> str:
     """Raises Invalid, saying what is wrong."""
     with store().at_hand(backup.file) as path:
         if archive.digest(path) != backup.sha256:

@@ -27,6 +27,7 @@ def places(transactional_db: None, tmp_path: Path) -> Iterator[Path]:
 
 def test_a_making(transactional_db: None, lumiere: InstitutionContext) -> None:
     neighbour = digest_of(lumiere)
+    tenancy.making("before")()  # what the process remembers of it is no point of the others
     last = points_of(tenancy.making("whole"))
     for point in seeded(last, MOST):
         tenancy.try_making(f"half{point}", point)

@@ -90,7 +90,7 @@ def school(places: Path) -> Iterator[Tenant]:
     """An institution that is archived, with a file, a put-aside schema and two backups."""
     with platform():
         made = create_institution(new=NewInstitution("Rheintal", "rheintal"))
-        restore(tenant=made, source=back_up(tenant=made).path)
+        restore(tenant=made, source=path_of(back_up(tenant=made)))
         back_up(tenant=Tenant.objects.get(pk=made.pk))
         kept = places / "media" / str(made.pk) / "files" / "a.pdf"
         kept.parent.mkdir(parents=True)
@@ -137,7 +137,7 @@ def test_a_deletion_leaves_its_final_backup_its_history_and_nothing_else(
     asked.refresh_from_db()
     kept = Backup.objects.get(tenant=school)
     assert asked.final_backup == kept
-    with archive.opened(kept.path) as opened:
+    with archive.opened(path_of(kept)) as opened:
         assert (opened.files / "files" / "a.pdf").read_bytes() == b"%PDF"
         assert opened.manifest.tables["accounts_role"] > 0
     assert not Domain.objects.filter(tenant=school).exists()
@@ -148,11 +148,14 @@ def test_a_deletion_leaves_its_final_backup_its_history_and_nothing_else(
     assert Asker("rheintal.localhost").get("/").status_code == 404
     assert code_of(lambda: create_institution(new=NewInstitution("Heir", "rheintal"))) == "host_cools_down"
     assert findings() == []
-    for verb in (lambda: change_slug(tenant=school, slug="again"), lambda: restore(tenant=school, source=kept.path)):
+    for verb in (
+        lambda: change_slug(tenant=school, slug="again"),
+        lambda: restore(tenant=school, source=path_of(kept)),
+    ):
         assert code_of(verb) == "bad_transition"
     Deletion.objects.update(finished_at=datetime.now(UTC) - deleting.FINAL_BACKUP_KEPT - timedelta(hours=1))
     complete_due()
-    assert not path_of(kept).exists()
+    assert not final.exists()
 
 
 def test_files_that_cannot_be_removed_hold_the_deletion_back(

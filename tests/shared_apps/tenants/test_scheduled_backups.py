@@ -102,7 +102,9 @@ def test_the_longest_waiting_come_first_and_a_bad_backup_counts_for_none(
     wrote(lumiere, HOUR)
     with platform():
         Backup.objects.filter(tenant_id=lumiere.id, verdict="").update(made_at=datetime.now(UTC) - 50 * HOUR)
-    assert [(found.where, found.mend) for found in findings()] == [("lumiere", "manage.py tenant backup lumiere")]
+    bad, late = findings()
+    assert bad.mend == late.mend == "manage.py tenant backup lumiere"
+    assert ("is bad" in bad.what, "is due since" in late.what) == (True, True)
     assert due.figures() == {"backups_scheduled": 1, "backups_overdue": 1, "backups_bad": 1}
 
 
