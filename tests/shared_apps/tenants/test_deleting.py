@@ -148,10 +148,8 @@ def test_a_deletion_leaves_its_final_backup_its_history_and_nothing_else(
     assert Asker("rheintal.localhost").get("/").status_code == 404
     assert code_of(lambda: create_institution(new=NewInstitution("Heir", "rheintal"))) == "host_cools_down"
     assert findings() == []
-    for verb in (
-        lambda: change_slug(tenant=school, slug="again"),
-        lambda: restore(tenant=school, source=path_of(kept)),
-    ):
+    final = path_of(kept)
+    for verb in (lambda: change_slug(tenant=school, slug="again"), lambda: restore(tenant=school, source=final)):
         assert code_of(verb) == "bad_transition"
     Deletion.objects.update(finished_at=datetime.now(UTC) - deleting.FINAL_BACKUP_KEPT - timedelta(hours=1))
     complete_due()
