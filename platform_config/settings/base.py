@@ -93,7 +93,7 @@ DATABASES = {
     "default": {
         **_default,
         "ENGINE": "shared_apps.core.engine",
-        # A backend's catalog cache grows by ~22 KB for each table that it touches, so connections have a bounded life.
+        # Neither a failover's old server nor what a backend remembers stays for ever (also: core.engine).
         "CONN_MAX_AGE": env.integer("DATABASE_CONNECTION_LIFE", 600),
         "ATOMIC_REQUESTS": False,
         # Of a pooler in front of the serving role's address: TRANSACTION costs two more round trips a statement.
