@@ -17,10 +17,6 @@ SESSION_LINE = re.compile(r"^(?:SET (?P<name>\w+) =|\\|SELECT pg_catalog\.set_co
 WITHIN = frozenset({"default_tablespace", "default_table_access_method", "check_function_bodies"})
 
 
-KEY = re.compile(r"ALTER TABLE ONLY (\S+)\n    ADD (CONSTRAINT \S+ (?:PRIMARY KEY|UNIQUE) [^;]*);\n")
-TABLE = re.compile(r"CREATE TABLE (\S+) \(\n.*?\n\);", re.S)
-
-
 class DumpFailed(RuntimeError):
     """pg_dump is missing, or could not read the schema."""
 
@@ -81,21 +77,6 @@ def bound(line: str) -> str:
     if found["name"] is None and line.startswith("SELECT"):
         return "SELECT pg_catalog.set_config('search_path', '', true);\n"
     return "\n"
-
-
-def joined(text: str) -> str:
-    """A dump whose primary and unique keys stand in their tables' own statements: a fifth less to do (measured).
-
-    pg_dump adds them when the rows are in, which pays for many rows; a template has a few hundred.
-    """
-    keys: dict[str, list[str]] = {}
-    for table, key in KEY.findall(text):
-        keys.setdefault(table, []).append(f",\n    {key}")
-
-    def with_keys(found: re.Match[str]) -> str:
-        return f"{found[0].removesuffix(chr(10) + ');')}{''.join(keys.get(found[1], ()))}\n);"
-
-    return TABLE.sub(with_keys, KEY.sub("", text))
 
 
 def _program() -> str:

@@ -1,57 +1,71 @@
 """What a schema is made of, as one hash for each schema: two institutions of one release have the same.
 
 Compared are tables, columns, defaults, constraints, indexes, triggers, functions with their settings, sequences,
-owners and grants; the schema's own name counts as a placeholder.
+owners, grants, and by its name whatever else stands in the schema; the schema's own name counts as a placeholder.
 """
 
 from collections.abc import Sequence
 
 from django.db import connection
 
+# Found by what depends on the schema: the catalog's own tables have no index by schema, and reading them whole costs
+# each new institution more the more there are.
+OWNED = """
+WITH place AS MATERIALIZED (
+    SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE nspname = ANY(%(schemas)s)
+), owned AS MATERIALIZED (
+    SELECT DISTINCT n.nspname, d.classid, d.objid
+    FROM place n JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
+), relation AS MATERIALIZED (
+    SELECT o.nspname, c.oid, c.relname, c.relkind, c.relpersistence, c.relrowsecurity, c.reloptions, c.relowner,
+           c.relacl
+    FROM owned o JOIN pg_class c ON o.classid = 'pg_class'::regclass AND c.oid = o.objid
+)
+"""
 PARTS = """
-SELECT n.nspname, 'schema', pg_get_userbyid(n.nspowner)::text, '', coalesce(n.nspacl, acldefault('n', n.nspowner))::text
-FROM pg_namespace n WHERE n.nspname = ANY(%(schemas)s)
+SELECT nspname, 'schema', pg_get_userbyid(nspowner)::text, '', coalesce(nspacl, acldefault('n', nspowner))::text
+FROM place
 UNION ALL
-SELECT n.nspname, 'relation', c.relname::text,
-       concat_ws(' ', c.relkind, c.relpersistence, c.relrowsecurity, c.reloptions::text),
-       concat_ws(' ', pg_get_userbyid(c.relowner),
-                 coalesce(c.relacl,
-                          acldefault((CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END)::"char", c.relowner))::text)
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = ANY(%(schemas)s) AND c.relkind IN ('r', 'v', 'm', 'S', 'p')
+SELECT nspname, 'relation', relname::text, concat_ws(' ', relkind, relpersistence, relrowsecurity, reloptions::text),
+       concat_ws(' ', pg_get_userbyid(relowner),
+                 coalesce(relacl,
+                          acldefault((CASE relkind WHEN 'S' THEN 's' ELSE 'r' END)::"char", relowner))::text)
+FROM relation
 UNION ALL
-SELECT n.nspname, 'column', c.relname::text || '.' || a.attname::text,
+SELECT c.nspname, 'column', c.relname::text || '.' || a.attname::text,
        concat_ws(' ', format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated,
                  a.attcollation),
        coalesce(pg_get_expr(d.adbin, d.adrelid), '')
-FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE n.nspname = ANY(%(schemas)s) AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'v', 'm', 'p')
+FROM relation c JOIN pg_attribute a ON a.attrelid = c.oid
+LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.atthasdef
+WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind <> 'S'
 UNION ALL
-SELECT n.nspname, 'constraint', conrelid::regclass::text || '.' || k.conname::text,
-       pg_get_constraintdef(k.oid), k.convalidated::text
-FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace WHERE n.nspname = ANY(%(schemas)s)
+SELECT c.nspname, 'constraint', c.relname::text || '.' || k.conname::text, pg_get_constraintdef(k.oid),
+       k.convalidated::text
+FROM relation c JOIN pg_constraint k ON k.conrelid = c.oid WHERE k.contype <> 'n' OR NOT k.convalidated
 UNION ALL
-SELECT n.nspname, 'index', c.relname::text, pg_get_indexdef(i.indexrelid), i.indisvalid::text
-FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = ANY(%(schemas)s)
+SELECT c.nspname, 'index', x.relname::text, pg_get_indexdef(i.indexrelid), i.indisvalid::text
+FROM relation c JOIN pg_index i ON i.indrelid = c.oid JOIN pg_class x ON x.oid = i.indexrelid
 UNION ALL
-SELECT n.nspname, 'trigger', c.relname::text || '.' || t.tgname::text, pg_get_triggerdef(t.oid), t.tgenabled::text
-FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = ANY(%(schemas)s) AND NOT t.tgisinternal
+SELECT c.nspname, 'trigger', c.relname::text || '.' || t.tgname::text, pg_get_triggerdef(t.oid), t.tgenabled::text
+FROM relation c JOIN pg_trigger t ON t.tgrelid = c.oid WHERE NOT t.tgisinternal
 UNION ALL
-SELECT n.nspname, 'function', p.oid::regprocedure::text, pg_get_functiondef(p.oid),
+SELECT o.nspname, 'function', p.oid::regprocedure::text,
+       CASE WHEN p.prokind IN ('f', 'p') THEN pg_get_functiondef(p.oid) ELSE p.prosrc END,
        concat_ws(' ', p.proconfig::text, pg_get_userbyid(p.proowner),
                  coalesce(p.proacl, acldefault('f', p.proowner))::text)
-FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-WHERE n.nspname = ANY(%(schemas)s) AND p.prokind IN ('f', 'p')
+FROM owned o JOIN pg_proc p ON o.classid = 'pg_proc'::regclass AND p.oid = o.objid
 UNION ALL
-SELECT n.nspname, 'default grant', pg_get_userbyid(d.defaclrole), d.defaclobjtype::text, d.defaclacl::text
-FROM pg_default_acl d JOIN pg_namespace n ON n.oid = d.defaclnamespace WHERE n.nspname = ANY(%(schemas)s)
+SELECT o.nspname, 'default grant', pg_get_userbyid(d.defaclrole), d.defaclobjtype::text, d.defaclacl::text
+FROM owned o JOIN pg_default_acl d ON o.classid = 'pg_default_acl'::regclass AND d.oid = o.objid
+UNION ALL
+SELECT nspname, 'other', pg_describe_object(classid, objid, 0), '', ''
+FROM owned WHERE classid NOT IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_default_acl'::regclass)
 """
 # A list in an index's condition is stored with other casts and brackets once it has been through a dump.
 CASTS = r"E'::(text|character varying)(\\[\\])?|[()]'"
 HASHES = f"""
+{OWNED}
 SELECT schema, md5(string_agg(part, E'\\n' ORDER BY part COLLATE "C"))
 FROM (
     SELECT p.nspname AS schema,

@@ -19,6 +19,7 @@ from shared_apps.core.actors import acting, platform_work
 from shared_apps.core.context import InstitutionContext, institution
 from shared_apps.core.roles import grant_serving_role
 from shared_apps.tenants import dumps
+from shared_apps.tenants.arranging import arranged
 from shared_apps.tenants.fingerprint import fingerprints
 from shared_apps.tenants.models import SchemaTemplate
 
@@ -96,8 +97,10 @@ def _dump(schema: str) -> str:
         # An institution's log begins with its own first change.
         log = f"--exclude-table-data={schema}.audit_entry"
         dumps.dump(schema, target, "--inserts", "--rows-per-insert=500", log)
-        with target.open(encoding="utf-8") as lines:
-            return dumps.joined("".join(dumps.bound(line) for line in lines if not line.startswith("--")))
+        with target.open(encoding="utf-8", newline="\n") as lines:
+            return "".join(
+                dumps.bound(line) for line in arranged(lines.read()).splitlines(keepends=True) if line[:2] != "--"
+            )
 
 
 def _rows(dump: str) -> str:

@@ -89,6 +89,8 @@ FOREIGN = {
     "ALTER TABLE {schema}.school_room ADD COLUMN by_hand int": "ALTER TABLE {schema}.school_room DROP COLUMN by_hand",
     "CREATE INDEX by_hand_too ON {schema}.school_campus (city)": "DROP INDEX {schema}.by_hand_too",
     "CREATE VIEW {schema}.by_hand_as_well AS SELECT 1 AS one": "DROP VIEW {schema}.by_hand_as_well",
+    "CREATE TYPE {schema}.mood AS ENUM ('glad')": "DROP TYPE {schema}.mood",
+    "CREATE DOMAIN {schema}.grade AS int": "DROP DOMAIN {schema}.grade",
     "CREATE FUNCTION {schema}.f() RETURNS int LANGUAGE sql AS 'SELECT 1'": "DROP FUNCTION {schema}.f()",
     "GRANT SELECT ON {schema}.school_campus TO PUBLIC": "REVOKE SELECT ON {schema}.school_campus FROM PUBLIC",
     "ALTER TABLE {schema}.school_campus DISABLE TRIGGER USER": "ALTER TABLE {schema}.school_campus ENABLE TRIGGER USER",
