@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
-ENTRY = re.compile(r"^--\n-- (?:Data for )?Name: .+?; Type: (?P<kind>[A-Z ]+); Schema: .*\n--\n", re.M)
+ENTRY = re.compile(r"^(?P<title>--\n-- (?:Data for )?Name: .+?; Type: (?P<kind>[A-Z ]+); Schema: .*\n--\n)", re.M)
 TABLE = re.compile(r"^CREATE TABLE (?P<table>\S+) \(\n.*(?=\n\))", re.M | re.S)
 ROWS = re.compile(r"^INSERT INTO (?P<table>\S+) ", re.M)
 KEY = re.compile(r"^ALTER TABLE ONLY (?P<table>\S+)\n    ADD (?P<key>CONSTRAINT .*);", re.M | re.S)
@@ -22,10 +22,21 @@ class CircleOfKeys(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object of a dump, of pg_dump's own kinds."""
+    """One object of a dump, of one of pg_dump's kinds, under its title."""
 
+    title: str
     kind: str
     text: str
+
+    @property
+    def whole(self) -> str:
+        return self.title + self.text
+
+
+def entries_of(dump: str) -> tuple[str, list[Entry]]:
+    """What stands before the first object, and the objects."""
+    head, *rest = ENTRY.split(dump)
+    return head, [Entry(*found) for found in zip(rest[::3], rest[1::3], rest[2::3], strict=True)]
 
 
 def arranged(dump: str) -> str:
@@ -33,8 +44,7 @@ def arranged(dump: str) -> str:
 
     Raises CircleOfKeys.
     """
-    head, *rest = ENTRY.split(dump)
-    entries = [Entry(kind, text) for kind, text in zip(rest[::2], rest[1::2], strict=True)]
+    head, entries = entries_of(dump)
     keys: dict[str, list[str]] = {}
     for found in (KEY.search(entry.text) for entry in entries if entry.kind in KEYS):
         if found:

@@ -233,10 +233,14 @@ class SignUp(Record):
 
 
 class SchemaTemplate(Record):
-    """The schema that new institutions are copies of, and its dump (shared_apps.tenants.template). There is one."""
+    """The schema that new institutions are copies of, and its dump (shared_apps.tenants.template). There is one.
+
+    `structure` is pg_dump's text of it without rows, which backups begin with (shared_apps.tenants.snapshots).
+    """
 
     schema_name = models.CharField(max_length=30, unique=True)
     dump = models.TextField(blank=True)
+    structure = models.TextField(blank=True)
     rows = models.CharField(max_length=64, blank=True)
     fingerprint = models.CharField(max_length=32, blank=True)
 

@@ -22,6 +22,7 @@ from shared_apps.tenants import dumps
 from shared_apps.tenants.arranging import arranged
 from shared_apps.tenants.fingerprint import fingerprints
 from shared_apps.tenants.models import SchemaTemplate
+from shared_apps.tenants.snapshots import structure_of
 
 LOCK = 7204  # of advisory locks: one builder of the template at a time
 
@@ -46,12 +47,13 @@ def refresh_template() -> bool:
             migrate_schema(
                 InstitutionContext(id=template.pk, schema_name=template.schema_name, slug="template", name="Template")
             )
-            dump = _dump(template.schema_name)
+            raw = _dump(template.schema_name)
+            dump = _to_replay(raw)
             if template.dump == dump:
                 return False
-            template.dump, template.rows = dump, _rows(dump)
+            template.dump, template.rows, template.structure = dump, _rows(dump), structure_of(raw)
             (template.fingerprint,) = fingerprints([template.schema_name]).values()
-            template.save(update_fields=["dump", "rows", "fingerprint", "updated_at"])
+            template.save(update_fields=["dump", "rows", "structure", "fingerprint", "updated_at"])
             return True
         finally:
             lock.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
@@ -91,16 +93,18 @@ def migrate_schema(context: InstitutionContext) -> None:
 
 
 def _dump(schema: str) -> str:
-    """pg_dump's text of the template, without what would outlast the transaction that replays it."""
+    """pg_dump's text of the template."""
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory) / "template.sql"
         # An institution's log begins with its own first change.
         log = f"--exclude-table-data={schema}.audit_entry"
         dumps.dump(schema, target, "--inserts", "--rows-per-insert=500", log)
-        with target.open(encoding="utf-8", newline="\n") as lines:
-            return "".join(
-                dumps.bound(line) for line in arranged(lines.read()).splitlines(keepends=True) if line[:2] != "--"
-            )
+        return target.read_bytes().decode()
+
+
+def _to_replay(raw: str) -> str:
+    """The dump in the order of making, without what would outlast the transaction that replays it."""
+    return "".join(dumps.bound(f"{line}\n") for line in arranged(raw).split("\n") if not line.startswith("--"))
 
 
 def _rows(dump: str) -> str:

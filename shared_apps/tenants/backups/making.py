@@ -6,13 +6,13 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from psycopg import sql
 
 from shared_apps.core.context import platform
 from shared_apps.core.engine.base import owner_connection
 from shared_apps.core.ids import uuid7
-from shared_apps.tenants import dumps
+from shared_apps.tenants import snapshots
 from shared_apps.tenants.backups import archive
 from shared_apps.tenants.backups.stores import store
 from shared_apps.tenants.backups.workplace import workplace
@@ -41,10 +41,8 @@ def back_up(*, tenant: Tenant, work: UUID | None = None) -> Backup:
     )
     with platform(), owner_connection(), workplace() as directory:
         dump = directory / archive.DUMP
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            cursor.execute("SELECT pg_export_snapshot()")
-            dumps.dump(tenant.schema_name, dump, f"--snapshot={cursor.fetchone()[0]}")
+        with snapshots.snapshot(tenant.schema_name):
+            snapshots.write(tenant.schema_name, dump)
             manifest = {
                 "institution": str(tenant.pk),
                 "slug": tenant.context.slug,

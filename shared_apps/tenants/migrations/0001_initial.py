@@ -28,6 +28,7 @@ class Migration(migrations.Migration):
                 ("updated_at", models.DateTimeField(auto_now=True)),
                 ("schema_name", models.CharField(max_length=30, unique=True)),
                 ("dump", models.TextField(blank=True)),
+                ("structure", models.TextField(blank=True)),
                 ("rows", models.CharField(blank=True, max_length=64)),
                 ("fingerprint", models.CharField(blank=True, max_length=32)),
             ],

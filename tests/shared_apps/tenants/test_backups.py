@@ -217,14 +217,14 @@ def test_a_backup_counts_its_rows_in_the_dump_s_own_snapshot(
     """A writer goes on while the backup is made."""
     from shared_apps.tenants.backups import making
 
-    plainly = making.dumps.dump
+    plainly = making.snapshots.write
 
-    def dump_then_write(schema: str, target: Path, *options: str) -> None:
-        plainly(schema, target, *options)
+    def dump_then_write(schema: str, target: Path) -> None:
+        plainly(schema, target)
         with owner_connection_of_another():
             rename_the_campus(greenwood, "While it was written")
 
-    monkeypatch.setattr(making.dumps, "dump", dump_then_write)
+    monkeypatch.setattr(making.snapshots, "write", dump_then_write)
     made = back_up(tenant=tenant_of(greenwood))
     monkeypatch.undo()
     restored = restore(tenant=tenant_of(greenwood), source=path_of(made))
