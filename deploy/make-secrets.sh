@@ -15,6 +15,7 @@ keep secret_key "$(random 64)"
 keep database_url "postgresql://lyceum:$(cat database_owner_password)@postgres:5432/lyceum"
 keep database_app_url "postgresql://lyceum_app:$(cat database_app_password)@postgres:5432/lyceum"
 keep redis_url "redis://:$(cat redis_password)@redis:6379/0"
+[ -e backup_store_secret ] || { : > backup_store_secret; chmod 444 backup_store_secret; }  # empty: no object store
 for name in tls_certificate.pem tls_key.pem; do
     [ -s "$name" ] || echo "Still missing: deploy/secrets/$name, for the domain and all names below it (wildcard)."
 done

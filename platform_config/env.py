@@ -145,6 +145,33 @@ def mail(name: str) -> dict[str, Any]:
     }
 
 
+def object_store(name: str, *, endpoint: str, region: str, key_id: str, secret: str) -> dict[str, str] | None:
+    """A place in an object store, `s3://bucket/prefix`, with what the other variables say of it: its server (none is
+    Amazon's), its region, and its credentials (none: the machine's own role). None when it is not set."""
+    raw = text(name, " ").strip()
+    beside = {variable: text(variable, " ").strip() for variable in (endpoint, region, key_id, secret)}
+    if not raw:
+        if given := [variable for variable, value in beside.items() if value]:
+            raise SettingsError(f"{given[0]} is set and {name} is not; write {name}=s3://bucket/prefix.")
+        return None
+    found = re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[A-Za-z0-9_.=-]+)*)/?", raw)
+    if found is None or {".", ".."} & {*found[2].split("/")}:
+        raise SettingsError(f"{name} is {raw!r}; write s3://bucket/prefix, with no key and no server in it.")
+    server = beside[endpoint].rstrip("/")
+    if server and not re.fullmatch(r"https?://([A-Za-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", server):
+        raise SettingsError(f"{endpoint} is {server!r}; write https://host or https://host:port, and no more.")
+    if bool(beside[key_id]) != bool(beside[secret]):
+        raise SettingsError(f"{key_id} and {secret} go together; set both, or neither.")
+    return {
+        "bucket": found[1],
+        "prefix": found[2].strip("/"),
+        "endpoint": server,
+        "region": beside[region] or "us-east-1",
+        "key_id": beside[key_id],
+        "secret": beside[secret],
+    }
+
+
 def rate(name: str, default: str) -> tuple[int, int]:
     """A limit as "1000/hour" -> (requests, seconds)."""
     raw = text(name, default)

@@ -108,11 +108,18 @@ MEDIA_ROOT = DATA_DIR / "media"
 # Backups are encrypted for these public keys (age1...); a restore needs an identity (AGE-SECRET-KEY-...).
 _backup_dir = env.text("BACKUP_DIR", " ").strip()
 BACKUP_DIR = Path(_backup_dir or DATA_DIR / "backups").resolve()
+BACKUP_STORE = env.object_store(  # in place of the directory, which keeps the identity only
+    "BACKUP_STORE",
+    endpoint="BACKUP_STORE_ENDPOINT",
+    region="BACKUP_STORE_REGION",
+    key_id="BACKUP_STORE_KEY_ID",
+    secret="BACKUP_STORE_SECRET",
+)
 BACKUP_RECIPIENTS = env.words("BACKUP_RECIPIENTS")
 BACKUP_IDENTITY = env.text("BACKUP_IDENTITY", " ").strip()
 BACKUP_EVERY = timedelta(hours=env.integer("BACKUP_EVERY_HOURS", 24, least=1))
 # By the clock only where somebody has said where to, and for whose key: a backup beside its only key is none.
-BACKUPS_SCHEDULED = bool(_backup_dir and (BACKUP_RECIPIENTS or BACKUP_IDENTITY))
+BACKUPS_SCHEDULED = bool((_backup_dir or BACKUP_STORE) and (BACKUP_RECIPIENTS or BACKUP_IDENTITY))
 
 REDIS_URL = env.redis("REDIS_URL")
 CACHES = {

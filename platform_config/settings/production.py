@@ -9,6 +9,7 @@ from pathlib import Path
 from platform_config.env import SettingsError, text
 from platform_config.settings.base import *  # noqa: F403
 from platform_config.settings.base import (
+    BACKUP_STORE,
     DATA_DIR,
     DATABASE_APP_DERIVED,
     DATABASE_OWNER,
@@ -62,6 +63,8 @@ if not TRUSTED_PROXIES:
     )
 if any(network.prefixlen == 0 for network in TRUSTED_PROXIES):
     raise SettingsError("TRUSTED_PROXIES names every address; then anybody may say whom a request came from.")
+if BACKUP_STORE and BACKUP_STORE["endpoint"].startswith("http:"):
+    raise SettingsError("BACKUP_STORE_ENDPOINT is plain http, which shows its key to the network; write https://...")
 SERVING_ROLE_IS_CHECKED = True
 # The password of the demo's people: rows of a demo that were brought along open nothing.
 REFUSED_PASSWORDS = frozenset({"lyceum-demo"})

@@ -10,7 +10,7 @@ from shared_apps.core.context import State, platform
 from shared_apps.tenants.backups.due import bad, overdue
 from shared_apps.tenants.migrating import unlike_the_template
 from shared_apps.tenants.models import Deletion, KeptSchema, SchemaTemplate, Tenant
-from shared_apps.tenants.schemas import at_work, in_the_making
+from shared_apps.tenants.schemas import at_work, in_the_making, schema_stands
 
 LATE = timedelta(days=1)  # the schedule carries deletions out every hour
 SCHEMAS = r"SELECT nspname FROM pg_namespace WHERE nspname ~ '^(t|template)_[a-z0-9]+$' ORDER BY nspname"
@@ -28,12 +28,15 @@ class Finding:
 def findings() -> list[Finding]:
     """What killed commands left and what was changed by hand; empty when all is well. Work under way is no finding."""
     with platform():
-        unlike = [
-            Finding(tenant.slug, f"schema {tenant.schema_name} differs from the template", "manage.py tenant migrate")
-            for tenant in unlike_the_template()
-        ]
+        unlike = [_unlike(tenant) for tenant in unlike_the_template()]
         half = [*_half_made(), *_half_deleted(), *_half_restored()]
         return [*unlike, *half, *_overdue(), *_unknown_schemas(), *_backups()]
+
+
+def _unlike(tenant: Tenant) -> Finding:
+    if not schema_stands(tenant.schema_name):
+        return Finding(tenant.slug, f"its schema {tenant.schema_name} is not there", "manage.py tenant recover")
+    return Finding(tenant.slug, f"schema {tenant.schema_name} differs from the template", "manage.py tenant migrate")
 
 
 def _half_made() -> list[Finding]:
@@ -89,18 +92,25 @@ def _backups() -> list[Finding]:
     """Those that are bad, and those that the schedule should have made; without one nobody has said when one is due."""
     wrong = [
         Finding(
-            backup.tenant.slug,
+            _whose(backup.tenant),
             f"its newest backup is bad ({backup.complaint.replace(';', ',')})",
-            f"manage.py tenant backup {backup.tenant.slug}",
+            _backup_of(backup.tenant),
         )
         for backup in bad()
-        if backup.tenant is not None
     ]
     return wrong + [
         Finding(
-            each.tenant.slug,
+            _whose(each.tenant),
             f"its backup is due since {each.since:%Y-%m-%d %H:%M} UTC (see backup_failed in the log)",
-            f"manage.py tenant backup {each.tenant.slug}",
+            _backup_of(each.tenant),
         )
         for each in (overdue() if settings.BACKUPS_SCHEDULED else ())
     ]
+
+
+def _whose(tenant: Tenant | None) -> str:
+    return tenant.slug if tenant else "the platform"
+
+
+def _backup_of(tenant: Tenant | None) -> str:
+    return f"manage.py tenant backup {tenant.slug if tenant else '--platform'}"

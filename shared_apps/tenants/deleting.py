@@ -18,7 +18,9 @@ from shared_apps.core.context import State, platform
 from shared_apps.core.engine.base import owner_connection
 from shared_apps.core.errors import Conflict, Forbidden
 from shared_apps.tenants.addresses import release
-from shared_apps.tenants.backups import back_up, forget
+from shared_apps.tenants.backups import forget
+from shared_apps.tenants.backups.keeping import forget_files_but
+from shared_apps.tenants.backups.making import back_up_alone
 from shared_apps.tenants.lifecycle import locked_tenant, move, record, told
 from shared_apps.tenants.models import Backup, Deletion, Domain, DomainClaim, KeptSchema, Tenant
 from shared_apps.tenants.schemas import alone, drop_schema
@@ -116,7 +118,7 @@ def _complete(deletion: Deletion) -> bool:
     if tenant.state == State.ARCHIVED:
         if deletion.final_backup_id is None:
             # Nobody writes into an archived institution: whatever it held is in here.
-            deletion.final_backup = back_up(tenant=tenant)
+            deletion.final_backup = back_up_alone(tenant=tenant)
             deletion.save(update_fields=["final_backup", "updated_at"])
         if not _begin(tenant):
             return False
@@ -129,6 +131,7 @@ def _complete(deletion: Deletion) -> bool:
         shutil.rmtree(files)
     for backup in Backup.objects.filter(tenant=tenant).exclude(pk=deletion.final_backup_id):
         forget(backup)
+    forget_files_but(tenant, deletion.final_backup.file if deletion.final_backup else "")
     with transaction.atomic():
         locked = locked_tenant(tenant)
         for domain in Domain.objects.filter(tenant=locked):

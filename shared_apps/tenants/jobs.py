@@ -8,14 +8,14 @@ from shared_apps.core.errors import Conflict, NotFound
 from shared_apps.core.registry import PlatformJob
 from shared_apps.tenants.addresses import fresh
 from shared_apps.tenants.backups import back_up, restore, undo_restore
-from shared_apps.tenants.backups.stores import store
+from shared_apps.tenants.backups.keeping import at_hand
 from shared_apps.tenants.checking import findings
 from shared_apps.tenants.migrating import migrate_institutions
 from shared_apps.tenants.models import Backup, Tenant
 
 
 def make_backup(job: UUID, parameters: dict[str, Any], show: Any) -> dict[str, Any]:
-    made = back_up(tenant=_tenant(parameters), work=job)
+    made = back_up(tenant=_tenant(parameters) if "institution" in parameters else None, work=job)
     return {"backup": str(made.pk), "size": made.size}
 
 
@@ -24,7 +24,7 @@ def restore_backup(job: UUID, parameters: dict[str, Any], show: Any) -> dict[str
     backup = Backup.objects.filter(pk=parameters["backup"], tenant=tenant).first()
     if backup is None:
         raise NotFound("The backup is gone.", code="no_backup")
-    with store().at_hand(backup.file) as source:
+    with at_hand(backup) as source:
         restore(tenant=tenant, source=source, work=job)
     return {"institution": str(tenant.pk), "backup": str(backup.pk)}
 

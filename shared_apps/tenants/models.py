@@ -251,9 +251,10 @@ class SchemaTemplate(Record):
 class Backup(Record):
     """One backup that was written whole, of an institution or (without one) of the platform's own tables.
 
-    `file` is its key in the store (backups.stores), `size` is in bytes, `sha256` that of the sealed file. `verdict` is
-    what the last look found: `intact` (the file is as it was written), `restored` (and a restore of it came out as it
-    says), or `bad`, for which `complaint` says why.
+    `file` is its key in the store (backups.stores), `size` is in bytes, `sha256` that of the sealed file, `recipients`
+    the public keys that it is sealed for (empty for one whose record was lost and made again). `verdict` is what
+    the last look found: `intact` (the file is as it was written), `restored` (and a restore of it came out as it says),
+    or `bad`, for which `complaint` says why.
     """
 
     class Verdict(models.TextChoices):
@@ -266,6 +267,7 @@ class Backup(Record):
     file = models.CharField(max_length=200, unique=True)
     size = models.PositiveBigIntegerField(default=0)
     sha256 = models.CharField(max_length=64)
+    recipients = models.JSONField(default=list)
     verdict = models.CharField(max_length=10, choices=Verdict, blank=True)
     verified_at = models.DateTimeField(null=True)
     complaint = models.CharField(max_length=300, blank=True)

@@ -8,7 +8,7 @@ from django.db import connection, transaction
 
 from shared_apps.tenants.models import Tenant
 
-LOCK_SPACE = 7206  # of advisory locks: one restore, undo, deletion or drop at a time for one institution
+LOCK_SPACE = 7206  # of advisory locks: one backup, restore, undo, deletion or drop at a time for one institution
 TABLES_AT_ONCE = 50  # a DROP takes a lock for every table, index and sequence; the server has room for thousands
 
 
@@ -28,28 +28,40 @@ def drop_schema(schema: str) -> None:
             cursor.execute(f"DROP SCHEMA IF EXISTS {quote(schema)} CASCADE")
 
 
-@contextmanager
-def alone(tenant: Tenant) -> Iterator[None]:
-    """One restore, undo, deletion or drop at a time for one institution; a second one waits."""
+def schema_stands(schema: str) -> bool:
+    """Whether there is such a schema."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, %s))", [str(tenant.pk), LOCK_SPACE])
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %s)", [schema])
+        return bool(cursor.fetchone()[0])
+
+
+@contextmanager
+def alone(tenant: Tenant | None) -> Iterator[None]:
+    """One backup, restore, undo, deletion or drop at a time for one institution, or (None) the platform's own tables; a
+    second one waits."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, %s))", [_key(tenant), LOCK_SPACE])
         try:
             yield
         finally:
-            cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, %s))", [str(tenant.pk), LOCK_SPACE])
+            cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, %s))", [_key(tenant), LOCK_SPACE])
 
 
 @contextmanager
-def alone_unless_busy(tenant: Tenant) -> Iterator[bool]:
+def alone_unless_busy(tenant: Tenant | None) -> Iterator[bool]:
     """As `alone`, but whoever finds another at it gets False instead of waiting."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, %s))", [str(tenant.pk), LOCK_SPACE])
+        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, %s))", [_key(tenant), LOCK_SPACE])
         free = cursor.fetchone()[0]
         try:
             yield free
         finally:
             if free:
-                cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, %s))", [str(tenant.pk), LOCK_SPACE])
+                cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, %s))", [_key(tenant), LOCK_SPACE])
+
+
+def _key(tenant: Tenant | None) -> str:
+    return str(tenant.pk) if tenant else "platform"
 
 
 def at_work(tenant_id: UUID) -> bool:

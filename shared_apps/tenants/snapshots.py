@@ -53,15 +53,16 @@ def snapshot(schema: str) -> Iterator[None]:
             yield
 
 
-def write(schema: str, target: Path) -> None:
-    """Write the schema's text, as it is in the open snapshot. Raises dumps.DumpFailed."""
+def write(schema: str, target: Path, *options: str) -> None:
+    """Write the schema's text, as it is in the open snapshot; `options` are pg_dump's, where it is left to it. Raises
+    dumps.DumpFailed."""
     template = SchemaTemplate.objects.first()
     if template is not None and template.structure and fingerprints([schema]).get(schema) == template.fingerprint:
         _write_like(template, schema, target)
         return
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_export_snapshot()")
-        dumps.dump(schema, target, f"--snapshot={cursor.fetchone()[0]}")
+        dumps.dump(schema, target, f"--snapshot={cursor.fetchone()[0]}", *options)
 
 
 def _write_like(template: SchemaTemplate, schema: str, target: Path) -> None:

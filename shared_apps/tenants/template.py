@@ -22,6 +22,7 @@ from shared_apps.tenants import dumps
 from shared_apps.tenants.arranging import arranged
 from shared_apps.tenants.fingerprint import fingerprints
 from shared_apps.tenants.models import SchemaTemplate
+from shared_apps.tenants.schemas import schema_stands
 from shared_apps.tenants.snapshots import structure_of
 
 LOCK = 7204  # of advisory locks: one builder of the template at a time
@@ -57,6 +58,16 @@ def refresh_template() -> bool:
             return True
         finally:
             lock.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+
+
+def replay_itself() -> None:
+    """Make the template's own schema from its dump, where it is not there. Runs on the owner's connection.
+
+    Migrated anew, it would be another template: its roles would have other ids."""
+    template = SchemaTemplate.objects.exclude(dump="").first()
+    if template is not None and not schema_stands(template.schema_name):
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(template.dump)
 
 
 def replay(schema: str) -> None:

@@ -118,6 +118,8 @@ o     GET     /api/v1/platform/institutions/{id}/deletion/
 o     POST    /api/v1/platform/institutions/{id}/deletion/
 o     POST    /api/v1/platform/institutions/{id}/deletion/confirm/
 o     POST    /api/v1/platform/institutions/{id}/deletion/cancel/
+o     GET     /api/v1/platform/backups/
+o     POST    /api/v1/platform/backups/
 o     GET     /api/v1/platform/institutions/{id}/backups/
 o     POST    /api/v1/platform/institutions/{id}/backups/
 o     POST    /api/v1/platform/institutions/{id}/backups/{backup}/restore/

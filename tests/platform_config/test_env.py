@@ -54,6 +54,49 @@ def test_a_misspelt_value_is_named_with_its_mend(
     assert "A_SETTING" in str(refused.value)
 
 
+NAMES = {part: f"A_SETTING_{part.upper()}" for part in ("endpoint", "region", "key_id", "secret")}
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"A_SETTING": "s3://Upper/x"}, "s3://bucket/prefix"),
+        ({"A_SETTING": "s3://key:secret@bucket/x"}, "no key and no server"),
+        ({"A_SETTING": "s3://bucket/../other"}, "s3://bucket/prefix"),
+        ({"A_SETTING": "https://store.test/bucket"}, "s3://bucket/prefix"),
+        ({"A_SETTING": "s3://bucket", "A_SETTING_ENDPOINT": "store.test:9000"}, "https://host"),
+        ({"A_SETTING": "s3://bucket", "A_SETTING_ENDPOINT": "https://store.test/bucket"}, "and no more"),
+        ({"A_SETTING": "s3://bucket", "A_SETTING_KEY_ID": "me"}, "set both, or neither"),
+        ({"A_SETTING_SECRET": "mine"}, "A_SETTING_SECRET is set and A_SETTING is not"),
+    ],
+)
+def test_a_place_in_an_object_store_that_is_none_is_named(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], complaint: str
+) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(env.SettingsError, match=complaint):
+        env.object_store("A_SETTING", **NAMES)
+
+
+def test_a_place_in_an_object_store_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert env.object_store("A_SETTING", **NAMES) is None
+    secret = tmp_path / "secret"
+    secret.write_text("mine\n")
+    monkeypatch.setenv("A_SETTING_SECRET_FILE", str(secret))
+    monkeypatch.setenv("A_SETTING", "s3://some-bucket/lyceum/backups/")
+    monkeypatch.setenv("A_SETTING_ENDPOINT", "https://store.test:9000/")
+    monkeypatch.setenv("A_SETTING_KEY_ID", "me")
+    assert env.object_store("A_SETTING", **NAMES) == {
+        "bucket": "some-bucket",
+        "prefix": "lyceum/backups",
+        "endpoint": "https://store.test:9000",
+        "region": "us-east-1",
+        "key_id": "me",
+        "secret": "mine",
+    }
+
+
 def test_a_database_address_is_read_with_its_socket_and_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_SETTING", "postgresql://me:p%40ss@db.test:6543/school?sslmode=require")
     read = env.database("A_SETTING")
@@ -109,6 +152,12 @@ def test_production_starts_with_real_servers_and_a_strong_secret() -> None:
         ({"PLATFORM_DOMAIN": "schools.localhost"}, "PLATFORM_DOMAIN is localhost"),
         ({"TRUSTED_PROXIES": ""}, "TRUSTED_PROXIES is empty"),
         ({"TRUSTED_PROXIES": "10.0.0.5, ::/0"}, "TRUSTED_PROXIES names every address"),
+        ({"BACKUP_STORE": "/var/backups"}, "BACKUP_STORE is '/var/backups'; write s3://bucket/prefix"),
+        ({"BACKUP_STORE_REGION": "eu-west-1"}, "BACKUP_STORE_REGION is set and BACKUP_STORE is not"),
+        (
+            {"BACKUP_STORE": "s3://backups", "BACKUP_STORE_ENDPOINT": "http://store.test:9000"},
+            "BACKUP_STORE_ENDPOINT is plain http",
+        ),
     ],
 )
 def test_production_refuses_what_is_for_local_runs(changes: dict[str, str], complaint: str) -> None:

@@ -254,8 +254,9 @@ class DatabaseWrapper(StockWrapper):
 
 
 @contextmanager
-def owner_connection() -> Iterator[None]:
-    """Run the block as the owner role, which may change tables; the serving role may not.
+def owner_connection(database: str = "") -> Iterator[None]:
+    """Run the block as the owner role, which may change tables; the serving role may not. On another database of the
+    same server when one is named.
 
     The thread's default connection is put aside and comes back afterwards, so the block must not be entered inside
     a transaction.
@@ -265,6 +266,8 @@ def owner_connection() -> Iterator[None]:
         raise WrongContext("owner_connection() was entered inside a transaction of the serving role.")
     owner = connections.create_connection("default")
     owner.settings_dict = {**owner.settings_dict, "POOL_MODE": "SESSION", **settings.DATABASE_OWNER}
+    if database:
+        owner.settings_dict["NAME"] = database
     owner.hurried = False
     connections["default"] = owner
     try:

@@ -1,4 +1,5 @@
-"""Backups of an institution: list, make, restore, and take a restore back. The last three are jobs."""
+"""Backups of an institution: list, make, restore, and take a restore back; and of the platform's own tables: list and
+make. All but the lists are jobs."""
 
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from rest_framework.response import Response
 
 from shared_apps.core.api import described
 from shared_apps.core.api.querystring import parse_key
+from shared_apps.core.api.schema import IDEMPOTENCY_KEY
 from shared_apps.core.errors import Conflict, NotFound
 from shared_apps.tenants.api.desk import ID, WRITE, Desk, described_job, find
 from shared_apps.tenants.lifecycle import demand_live
@@ -45,6 +47,10 @@ class PlatformBackups(serializers.Serializer):
     results = PlatformBackup(many=True)
 
 
+def row(made: Backup) -> dict[str, Any]:
+    return {name: getattr(made, name) for name in EXAMPLE}
+
+
 def live(id: str) -> Tenant:
     tenant = find(id)
     demand_live(tenant)
@@ -66,9 +72,6 @@ class BackupsView(Desk):
         parameters=[ID],
     )
     def get(self, request: Request, id: str) -> Response:
-        def row(made: Backup) -> dict[str, Any]:
-            return {name: getattr(made, name) for name in EXAMPLE}
-
         return self.page(lambda: find(id).backups.all(), row)
 
     @described_job(
@@ -79,6 +82,34 @@ class BackupsView(Desk):
     )
     def post(self, request: Request, id: str) -> HttpResponse:
         return self.start("tenants.backup", lambda: {"institution": str(live(id).pk)})
+
+
+class OwnBackupsView(Desk):
+    """The backups of the platform's own tables, the newest first."""
+
+    permission = TenantsPermission.BACKUP.code("view")
+    permission_by_method = {"POST": TenantsPermission.BACKUP.code("add")}
+    parameters = ("page", "page_size")
+
+    @described(
+        "List the platform's own backups",
+        answer=PlatformBackups,
+        value={"next": None, "previous": None, "results": [EXAMPLE]},
+        operation_id="platform_own_backups_list",
+        description="Institutions, hosts, plans, history: what stands in no institution. They are restored by "
+        "`manage.py tenant recover`, into an empty database.",
+    )
+    def get(self, request: Request) -> Response:
+        return self.page(lambda: Backup.objects.filter(tenant=None), row)
+
+    @described_job(
+        "Make a backup of the platform's own tables",
+        operation_id="platform_own_backups_create",
+        parameters=[IDEMPOTENCY_KEY],
+        description="The job's `result` holds `backup` and `size`.",
+    )
+    def post(self, request: Request) -> HttpResponse:
+        return self.start("tenants.backup", dict)
 
 
 class RestoreView(Desk):
@@ -123,6 +154,7 @@ class UndoRestoreView(Desk):
 
 
 routes = [
+    path("backups/", OwnBackupsView.as_view(), name="platform-own-backups"),
     path("institutions/<id>/backups/", BackupsView.as_view(), name="platform-backups"),
     path("institutions/<id>/backups/<backup>/restore/", RestoreView.as_view(), name="platform-restore"),
     path("institutions/<id>/undo-restore/", UndoRestoreView.as_view(), name="platform-undo-restore"),

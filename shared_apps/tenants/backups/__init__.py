@@ -1,4 +1,5 @@
-"""Backup and restore of one institution while the others work."""
+"""Backup and restore of one institution while the others work, of the platform's own tables, and of it all from nothing
+(backups.recovering)."""
 
 from shared_apps.tenants.backups.keeping import forget
 from shared_apps.tenants.backups.making import back_up

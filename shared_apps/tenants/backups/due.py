@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Max
+from django.db.models import Max, Q
 from psycopg import sql
 
 from shared_apps.core.context import platform
@@ -28,26 +28,32 @@ LAST = "(SELECT {name}, at FROM {schema}.audit_entry ORDER BY id DESC LIMIT 1)"
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An institution that should have been backed up at `since`."""
+    """An institution, or (None) the platform's own tables, that should have been backed up at `since`."""
 
-    tenant: Tenant
+    tenant: Tenant | None
     since: datetime
 
 
 def due() -> list[Due]:
-    """The institutions whose backup is due, the longest waiting first. A bad backup counts for none."""
+    """Whose backup is due, the longest waiting first. A bad backup counts for none, and so does one that a wrong clock
+    has dated ahead."""
     with platform():
         tenants = list(Tenant.objects.filter(state__in=LIVE).prefetch_related("domains").order_by("pk"))
         newest = _newest(tenants)
         written = last_writes(tenant.schema_name for tenant in tenants)
     found = [Due(each, _since(each, newest.get(each.pk), written.get(each.schema_name))) for each in tenants]
+    if tenants:
+        found.append(Due(None, _platform_since(tenants, newest.get(None))))
     now = datetime.now(UTC)
     return sorted((each for each in found if each.since <= now), key=lambda each: each.since)
 
 
-def is_due(tenant: Tenant) -> bool:
-    """The same of one institution, as its rows stand now."""
+def is_due(tenant: Tenant | None) -> bool:
+    """The same of one, as its rows stand now."""
     with platform():
+        if tenant is None:
+            tenants = list(Tenant.objects.order_by("created_at")[:1])
+            return _platform_since(tenants, _newest([]).get(None)) <= datetime.now(UTC)
         stands = Tenant.objects.filter(pk=tenant.pk, state__in=LIVE).first()
         if stands is None:
             return False
@@ -98,8 +104,14 @@ def last_writes(schemas: Iterable[str]) -> dict[str, datetime]:
 
 
 def _newest(tenants: list[Tenant]) -> dict[UUID | None, datetime]:
-    sound = Backup.objects.exclude(verdict=Backup.Verdict.BAD).filter(tenant__in=[tenant.pk for tenant in tenants])
+    of_these = Q(tenant=None) | Q(tenant__in=[tenant.pk for tenant in tenants])
+    sound = Backup.objects.exclude(verdict=Backup.Verdict.BAD).filter(of_these, made_at__lte=datetime.now(UTC))
     return dict(sound.order_by().values_list("tenant").annotate(Max("made_at")))
+
+
+def _platform_since(tenants: list[Tenant], newest: datetime | None) -> datetime:
+    """Its tables keep no log: they are few rows, backed up as often as an institution in which somebody writes."""
+    return newest + settings.BACKUP_EVERY if newest else min(tenant.created_at for tenant in tenants)
 
 
 def _since(tenant: Tenant, newest: datetime | None, written: datetime | None) -> datetime:

@@ -23,6 +23,7 @@ from shared_apps.tenants import dumps, template
 from shared_apps.tenants.addresses import fresh
 from shared_apps.tenants.backups import archive
 from shared_apps.tenants.backups.making import digests_of, migrations_of, rows_of
+from shared_apps.tenants.backups.scratch import scratch_database
 from shared_apps.tenants.fingerprint import fingerprints
 from shared_apps.tenants.lifecycle import demand_live, record, tell
 from shared_apps.tenants.models import KeptSchema, SchemaTemplate, Tenant, Transition, new_schema_name
@@ -51,12 +52,20 @@ def restore(*, tenant: Tenant, source: Path, work: UUID | None = None) -> Tenant
             return _flip(tenant, made, reason="restored", what=f"{source.name} of {manifest.made_at}", work=work)
 
 
-def rehearse(*, tenant: Tenant, source: Path) -> None:
-    """Restore a backup into a schema that nobody reaches, compare every table with what the backup says, and drop it.
+def rehearse(*, tenant: Tenant | None, source: Path) -> None:
+    """Restore a backup into a schema that nobody reaches, or the platform's own into a database of its own, compare
+    every table with what the backup says, and drop it.
 
-    Raises Invalid for a backup of which no restore would come out as it says.
+    Raises Invalid for a backup of which no restore would come out as it says, and NotSupportedError where the owner's
+    role may not make a database.
     """
     with archive.opened(source) as backup:
+        if tenant is None:
+            demand_of_platform(backup.manifest)
+            with platform(), scratch_database():
+                fill_public(backup)
+                _demand_same_rows("public", backup.manifest)
+            return
         _demand_ours(backup.manifest, tenant)
         with platform(), owner_connection(), alone(tenant):
             made = KeptSchema.objects.create(tenant=tenant, schema_name=new_schema_name(), reason="restoring")
@@ -96,10 +105,31 @@ def drop_leftovers(*, older_than: timedelta = timedelta(days=KEEP_DAYS)) -> list
     return dropped
 
 
+def demand_of_platform(manifest: archive.Manifest) -> None:
+    """Raises Invalid for an institution's backup, or one of a newer release."""
+    if manifest.institution:
+        raise Invalid(f"This is a backup of {manifest.name} ({manifest.slug}).", code="foreign_backup")
+    _demand_known(manifest)
+
+
+def fill_public(backup: archive.Opened) -> None:
+    """The platform's own tables as they were, in one transaction, in a database that has none."""
+    with transaction.atomic():
+        with backup.dump.open(encoding="utf-8", newline="\n") as lines:
+            # Every database is born with that schema, and it may be another's.
+            dumps.play((line for line in lines if line != "CREATE SCHEMA public;\n"), name="public", into="public")
+        _demand_numbers("public", backup.manifest)
+
+
 def _demand_ours(manifest: archive.Manifest, tenant: Tenant) -> None:
     """Raises Invalid for another institution's backup, or one of a newer release."""
     if manifest.institution != str(tenant.pk):
         raise Invalid(f"This is a backup of {manifest.name} ({manifest.slug}).", code="foreign_backup")
+    _demand_known(manifest)
+
+
+def _demand_known(manifest: archive.Manifest) -> None:
+    """Raises Invalid for a backup of a newer release."""
     newer = set(manifest.migrations) - {f"{app}.{name}" for app, name in MigrationLoader(None).disk_migrations}
     if newer:
         raise Invalid(
@@ -123,8 +153,12 @@ def _fill(schema: str, backup: archive.Opened) -> None:
             dumps.play(lines, name=backup.manifest.schema_name, into=schema)
         if fingerprints([schema]).get(schema) != backup.manifest.fingerprint:
             raise Invalid("The restored schema differs from the one that was backed up.", code="bad_backup")
-        if rows_of(schema) != backup.manifest.tables or migrations_of(schema) != backup.manifest.migrations:
-            raise Invalid("The restored rows are not those that were backed up.", code="bad_backup")
+        _demand_numbers(schema, backup.manifest)
+
+
+def _demand_numbers(schema: str, manifest: archive.Manifest) -> None:
+    if rows_of(schema) != manifest.tables or migrations_of(schema) != manifest.migrations:
+        raise Invalid("The restored rows are not those that were backed up.", code="bad_backup")
 
 
 def _bring_up(tenant: Tenant, schema: str) -> None:
@@ -170,4 +204,7 @@ def _copy_files(source: Path, target: Path) -> None:
         place = target / path.relative_to(source)
         if path.is_file() and not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, place)
+            # Whole or not at all: half a file would be taken for a kept one by whoever restores next.
+            arriving = place.with_name(f".{place.name}.arriving")
+            shutil.copy(path, arriving)  # as of now: an old one that no row names yet would be swept
+            arriving.replace(place)

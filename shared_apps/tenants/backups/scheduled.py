@@ -15,10 +15,9 @@ from django.db import connection
 from shared_apps.core.actors import acting, platform_work
 from shared_apps.core.context import platform
 from shared_apps.core.engine.base import owner_connection
-from shared_apps.tenants.addresses import fresh
 from shared_apps.tenants.backups.due import due, is_due
-from shared_apps.tenants.backups.keeping import forget_old
-from shared_apps.tenants.backups.making import back_up
+from shared_apps.tenants.backups.keeping import forget_old, take_on_record
+from shared_apps.tenants.backups.making import back_up_alone
 from shared_apps.tenants.models import Backup, Tenant
 from shared_apps.tenants.schemas import alone_unless_busy
 
@@ -46,20 +45,21 @@ def make_due_backups(*, seconds: float = SECONDS) -> list[Backup]:
                 backup = _make(tenant)
             except Exception as error:
                 troubles += 1
-                log.error("backup_failed", institution=str(tenant.pk), exc_info=error)
+                log.error("backup_failed", institution=str(tenant.pk if tenant else "platform"), exc_info=error)
                 continue
             troubles = 0
             made += [backup] if backup else []
     return made
 
 
-def _make(tenant: Tenant) -> Backup | None:
+def _make(tenant: Tenant | None) -> Backup | None:
     """None when another process is at it, or has just done it."""
     with alone_unless_busy(tenant) as free:
         if not free or not is_due(tenant):
             return None
-        backup = back_up(tenant=fresh(tenant))
-    forget_old(tenant)
+        backup = back_up_alone(tenant=tenant)
+        take_on_record(tenant)
+        forget_old(tenant)
     return backup
 
 

@@ -26,10 +26,10 @@ def workplace(root: Path | None = None) -> Iterator[Path]:
         lock = (place / LOCK).open("w")
         fcntl.flock(lock, fcntl.LOCK_EX)
     try:
-        with lock:
-            yield place
+        yield place
     finally:
-        shutil.rmtree(place)
+        with lock, _held(root):  # a sweep that looked meanwhile would find half of it
+            shutil.rmtree(place)
 
 
 @contextmanager

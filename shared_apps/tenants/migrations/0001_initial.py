@@ -193,6 +193,7 @@ class Migration(migrations.Migration):
                 ("file", models.CharField(max_length=200, unique=True)),
                 ("size", models.PositiveBigIntegerField(default=0)),
                 ("sha256", models.CharField(max_length=64)),
+                ("recipients", models.JSONField(default=list)),
                 (
                     "verdict",
                     models.CharField(

@@ -9,6 +9,7 @@ from django.test import override_settings
 
 from shared_apps.core.actors import Actor, ActorKind, acting, command
 from shared_apps.core.ids import uuid7
+from tests.objects import emptied, object_server, settings_of
 
 
 @pytest.fixture
@@ -36,3 +37,28 @@ def anna() -> Operator:
 @pytest.fixture
 def bert() -> Operator:
     return Operator("bert")
+
+
+@pytest.fixture(scope="session")
+def object_store_server() -> Iterator[str]:
+    with object_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def object_store(object_store_server: str) -> str:
+    """The address of an object store with an empty bucket."""
+    emptied(object_store_server)
+    return object_store_server
+
+
+@pytest.fixture(params=["directory", "object store"])
+def kept(request: pytest.FixtureRequest, places: Path) -> Iterator[str]:
+    """Backups lie in each kind of store in turn."""
+    if request.param == "directory":
+        (places / "backups").mkdir()
+        yield request.param
+    else:
+        endpoint = request.getfixturevalue("object_store")
+        with override_settings(BACKUP_STORE=settings_of(endpoint)):
+            yield request.param

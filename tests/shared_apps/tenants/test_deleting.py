@@ -16,6 +16,7 @@ from shared_apps.core.registry import NewInstitution
 from shared_apps.tenants import deleting, schemas, template
 from shared_apps.tenants.addresses import change_slug
 from shared_apps.tenants.backups import archive, back_up, restore
+from shared_apps.tenants.backups.making import back_up_alone
 from shared_apps.tenants.checking import findings
 from shared_apps.tenants.deleting import cancel_deletion, complete_due, confirm_deletion, request_deletion
 from shared_apps.tenants.lifecycle import change_state
@@ -172,7 +173,7 @@ def test_files_that_cannot_be_removed_hold_the_deletion_back(
     assert not (places / "media" / str(school.pk)).exists()
 
 
-@pytest.mark.parametrize("point", ["back_up", "drop_schema", "release", "move"])
+@pytest.mark.parametrize("point", ["back_up_alone", "drop_schema", "release", "move"])
 def test_a_deletion_that_dies_anywhere_is_completed_by_the_next_run(
     school: Tenant, anna: Operator, bert: Operator, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,9 +204,9 @@ def test_who_cancels_while_the_backup_is_written_is_heard(
     def slow(*, tenant: Tenant) -> Backup:
         with bert():
             cancel_deletion(tenant=tenant)
-        return back_up(tenant=tenant)
+        return back_up_alone(tenant=tenant)
 
-    monkeypatch.setattr(deleting, "back_up", slow)
+    monkeypatch.setattr(deleting, "back_up_alone", slow)
     assert complete_due() == []
     assert school.schema_name in schemas_there()
     assert change_state(tenant=school, to=State.ACTIVE, reason="").state == State.ACTIVE
@@ -221,9 +222,9 @@ def test_the_trouble_of_one_deletion_stops_no_other(
     def refuse(*, tenant: Tenant) -> Backup:
         if tenant.pk == other.pk:
             raise OSError("the disk is full")
-        return back_up(tenant=tenant)
+        return back_up_alone(tenant=tenant)
 
-    monkeypatch.setattr(deleting, "back_up", refuse)
+    monkeypatch.setattr(deleting, "back_up_alone", refuse)
     assert [tenant.pk for tenant in complete_due()] == [school.pk]
     assert other.schema_name in schemas_there(), "without a final backup nothing is dropped"
     assert findings() == []

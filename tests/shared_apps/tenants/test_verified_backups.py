@@ -16,7 +16,7 @@ from shared_apps.core.context import InstitutionContext, platform
 from shared_apps.tenants.backups import archive, back_up, due, scheduled, verify, verifying
 from shared_apps.tenants.checking import findings
 from shared_apps.tenants.models import Backup, KeptSchema
-from tasks.app import app
+from shared_apps.tenants.tasks import verify_backups
 from tests.faults.dying import killed_at, points_of, seeded
 from tests.shared_apps.tenants.archives import content_of, forged, path_of, tenant_of, with_manifest
 from tests.shared_apps.tenants.test_backups import schemas
@@ -119,10 +119,10 @@ def test_without_the_key_the_file_alone_is_looked_at(places: Path, greenwood: In
 def test_each_institution_has_its_turn_once_a_week(
     places: Path, greenwood: InstitutionContext, lumiere: InstitutionContext
 ) -> None:
-    app.tasks["platform.verify_backups"].run()
+    verify_backups.run()
     old, other = back_up(tenant=tenant_of(greenwood)), back_up(tenant=tenant_of(lumiere))
     with override_settings(BACKUPS_SCHEDULED=True):
-        app.tasks["platform.verify_backups"].run()
+        verify_backups.run()
         with platform():
             assert set(Backup.objects.values_list("verdict", flat=True)) == {"restored"}
         assert verifying.verify_due_backups() == []

@@ -16,6 +16,8 @@ from shared_apps.core.problems import as_problem
 from shared_apps.core.registry import NewInstitution
 from shared_apps.tenants.addresses import change_slug
 from shared_apps.tenants.backups import back_up, drop_leftovers, restore, undo_restore, verify
+from shared_apps.tenants.backups.keeping import at_hand
+from shared_apps.tenants.backups.recovering import Recovered, recover
 from shared_apps.tenants.backups.stores import store
 from shared_apps.tenants.checking import findings
 from shared_apps.tenants.deleting import cancel_deletion, complete_due, confirm_deletion, request_deletion
@@ -113,11 +115,18 @@ class Command(BaseCommand):
         migrate.add_argument("--parallel", type=int, default=2, help="Institutions at a time (2).")
         migrate.add_argument("--canaries", type=int, default=1, help="Go first and alone; a failure there stops (1).")
         verbs.add_parser("check", help="What differs from the template or was left half way, and what to run.")
-        of_one("backup", "Write an encrypted backup of an institution.")
-        of_one("backups", "The backups of an institution, the newest first.")
-        of_one("verify-backup", "Restore the newest backup aside, and say what came of it.")
+        for verb, what in (
+            ("backup", "Write an encrypted backup of an institution, or of the platform's own tables."),
+            ("backups", "The backups of an institution, or of the platform's own tables, the newest first."),
+            ("verify-backup", "Restore the newest backup aside, and say what came of it."),
+        ):
+            whose = verbs.add_parser(verb, help=what).add_mutually_exclusive_group(required=True)
+            whose.add_argument("slug", nargs="?", default="", help="Slug, host or id.")
+            whose.add_argument("--platform", action="store_true", help="The platform's own tables.")
         restore = of_one("restore", "Make an institution what it was when a backup was written.")
-        restore.add_argument("--file", type=Path, help="The newest backup, unless another file is named.")
+        restore.add_argument("--file", help="A file, or a name that `tenant backups` shows; the newest without it.")
+        recover = verbs.add_parser("recover", help="A platform from nothing: into an empty database, from the store.")
+        recover.add_argument("--file", type=Path, help="The platform's backup; the newest of the store without it.")
         of_one("undo-restore", "Go back to what a restore put aside.")
         verbs.add_parser("prune", help="Drop what killed restores left, and schemas put aside for two weeks.")
 
@@ -209,7 +218,8 @@ class Command(BaseCommand):
 
     def _check(self, options: dict[str, Any]) -> None:
         if not settings.BACKUPS_SCHEDULED:
-            self.stderr.write("Backups are off: set BACKUP_DIR, and BACKUP_RECIPIENTS or BACKUP_IDENTITY.")
+            places, keys = "BACKUP_DIR or BACKUP_STORE", "BACKUP_RECIPIENTS or BACKUP_IDENTITY"
+            self.stderr.write(f"Backups are off: set {places}, and {keys}.")
         found = findings()
         for finding in found:
             self.stdout.write(f"{finding.where}: {finding.what}; {finding.mend}")
@@ -291,44 +301,63 @@ class Command(BaseCommand):
         self.stdout.write(f"{tenant.name} is {tenant.state}.")
 
     def _backup(self, options: dict[str, Any]) -> None:
-        made = back_up(tenant=find_tenant(options["slug"]))
+        made = back_up(tenant=_whose(options))
         self.stdout.write(f"{store().where(made.file)} ({made.size / 1e6:.1f} MB)")
 
     def _backups(self, options: dict[str, Any]) -> None:
-        for made in find_tenant(options["slug"]).backups.all():
+        kept = store()
+        for made in Backup.objects.filter(tenant=_whose(options)):
             at, size = f"{made.made_at:%Y-%m-%d %H:%M:%S} UTC", f"{made.size / 1e6:8.1f} MB"
-            self.stdout.write(f"{at}  {size}  {made.verdict or 'unverified':10}  {store().where(made.file)}")
+            self.stdout.write(f"{at}  {size}  {made.verdict or 'unverified':10}  {kept.where(made.file)}")
 
     def _verify_backup(self, options: dict[str, Any]) -> None:
-        looked = verify(self._newest(find_tenant(options["slug"])))
+        looked = verify(self._newest(_whose(options)))
         where = store().where(looked.file)
         if looked.verdict == Backup.Verdict.BAD:
             raise CommandError(f"{where} is bad: {looked.complaint}")
-        lacks = ", but its key is not here to restore it" if looked.verdict == Backup.Verdict.INTACT else ""
+        why = "no key for it, a newer release, or no right to make a database"
+        lacks = f", but cannot be restored here ({why})" if looked.verdict == Backup.Verdict.INTACT else ""
         self.stdout.write(f"{where} is {looked.verdict}{lacks}.")
 
-    def _newest(self, tenant: Tenant) -> Backup:
-        newest = tenant.backups.first()
+    def _newest(self, tenant: Tenant | None) -> Backup:
+        newest = Backup.objects.filter(tenant=tenant).first()
         if newest is None:
-            raise CommandError(f"There is no backup of {tenant.name}; `tenant backup {tenant.slug}` makes one.")
+            name, words = (tenant.name, tenant.slug) if tenant else ("the platform", "--platform")
+            raise CommandError(f"There is no backup of {name}; `tenant backup {words}` makes one.")
         return newest
 
     def _restore(self, options: dict[str, Any]) -> None:
         tenant = find_tenant(options["slug"])
-        if options["file"] is not None:
-            restore(tenant=tenant, source=options["file"])
-        else:
-            with store().at_hand(self._newest(tenant).file) as source:
+        asked, kept = options["file"], store()
+        known = {name: made for made in tenant.backups.all() for name in (made.file, kept.where(made.file))}
+        if asked is None or asked in known:
+            with at_hand(self._newest(tenant) if asked is None else known[asked]) as source:
                 restore(tenant=tenant, source=source)
+        else:
+            restore(tenant=tenant, source=Path(asked))
         self.stdout.write(f"{tenant.name} is restored; everybody signs in again. `tenant undo-restore` takes it back.")
 
     def _undo_restore(self, options: dict[str, Any]) -> None:
         tenant = undo_restore(tenant=find_tenant(options["slug"]))
         self.stdout.write(f"{tenant.name} is what it was before the last restore.")
 
+    def _recover(self, options: dict[str, Any]) -> None:
+        def tell(done: Recovered) -> None:
+            told = done.trouble or f"restored as of {done.made_at}"
+            (self.stderr if done.trouble else self.stdout).write(f"{done.slug}: {told}")
+
+        failed = [done for done in recover(source=options["file"], tell=tell) if done.trouble]
+        if failed:
+            raise CommandError(f"{len(failed)} institutions are not restored; mend that, and run this again.")
+        self.stdout.write("The platform stands; everybody signs in again.")
+
     def _prune(self, options: dict[str, Any]) -> None:
         for name in drop_leftovers():
             self.stdout.write(f"{name}: dropped")
+
+
+def _whose(options: dict[str, Any]) -> Tenant | None:
+    return None if options["platform"] else find_tenant(options["slug"])
 
 
 def _wanted(said: Said, options: dict[str, Any]) -> dict[str, int | None]:
