@@ -182,7 +182,8 @@ def main() -> None:
             ratio = found["stock export"]["seconds"] / found["export"]["seconds"]
             console.print(
                 f"export of {tables.ROWS:,} rows: {found['export']['seconds']:.1f} s, {ratio:.1f} x stock,"
-                f" {found['export']['megabytes']:.0f} MB more (target {tables.TARGET_MEGABYTES:.0f})"
+                f" {found['export']['megabytes']:.0f} MB more (target {tables.TARGET_MEGABYTES:.0f}); as XLSX"
+                f" {found['XLSX export']['seconds']:.1f} s, {found['XLSX export']['megabytes']:.0f} MB more"
             )
             console.print(
                 f"preview of {tables.PREVIEWED:,} rows: {found['preview']['seconds']:.1f} s"

@@ -32,9 +32,9 @@ WRITES = re.compile(
 )
 # What an institution's schema, or the template of one, is called: never public or one of the server's own.
 INSTITUTIONS_NAME = re.compile(r"\A(?:t|template)_[a-z0-9_]{1,40}\Z")
-# A backend keeps what it has read of the catalog for as long as it lives, about 1.5 MB for each institution that it
-# served (measured): a connection that has served so many is replaced when its request is answered.
-INSTITUTIONS_SERVED = 200
+# A backend keeps what it has read of the catalog for as long as it lives: 20 to 60 KB for each statement that is new to
+# it in that institution (measured). A connection that has sent so many is replaced when its request is answered.
+STATEMENTS_REMEMBERED = 8_000
 
 
 class DatabaseOperations(StockOperations):
@@ -70,7 +70,7 @@ class DatabaseWrapper(StockWrapper):
         self._patience_stays = False  # whatever becomes of the open transaction
         self.hurried = True
         self._citus = False
-        self._served: set[str] = set()
+        self._remembered: set[int] = set()
         super().__init__(*args, **kwargs)
         self.execute_wrappers.append(self._write_in_transaction)
 
@@ -108,7 +108,7 @@ class DatabaseWrapper(StockWrapper):
     def connect(self) -> None:
         """Set-up statements of a new connection need no context: makemigrations, beat and pytest open some early."""
         self._connecting, self._patience = True, None
-        self._served = set()
+        self._remembered = set()
         self._forget_what_was_told()
         try:
             super().connect()
@@ -188,7 +188,6 @@ class DatabaseWrapper(StockWrapper):
         elif info.parameter_status("search_path") != path or self._patience != patience:
             statements += [f"SET search_path = {path}", f"SET statement_timeout = {patience}"]
             self._patience, self._patience_stays = patience, self.connection.autocommit
-            self._note_served(schema)
         who = actor()
         if inside and who is not None and who is not self._told and not self.connection.autocommit:
             statements += self.session_variables({"lyceum.actor": who.announced})
@@ -196,10 +195,10 @@ class DatabaseWrapper(StockWrapper):
         if statements:
             self._send(statements, begin=status == TransactionStatus.IDLE and not self.connection.autocommit)
 
-    def _note_served(self, schema: str) -> None:
+    def _remember(self, sql: Any) -> None:
         """Django replaces a connection that is past its time between two requests, or tasks."""
-        self._served.add(schema)
-        if len(self._served) >= INSTITUTIONS_SERVED:
+        self._remembered.add(hash((self.schema_name, sql)))
+        if len(self._remembered) >= STATEMENTS_REMEMBERED:
             self.close_at = time.monotonic()
 
     def _patience_of_now(self) -> str:
@@ -243,6 +242,8 @@ class DatabaseWrapper(StockWrapper):
         Behind a pooler that is so for every statement, since where it reads can only be said for a transaction.
         """
         self._stand_here()
+        if isinstance(current(), InstitutionContext):
+            self._remember(sql)
         if self.in_atomic_block or self._connecting or not (self.by_transaction or self._is_logged(sql)):
             return execute(sql, params, many, context)
         with transaction.atomic(using=self.alias):

@@ -1,4 +1,4 @@
-"""A connection has a bounded life: its backend remembers the catalog of every institution that it served."""
+"""A connection has a bounded life: its backend remembers the catalog of every institution that it was asked about."""
 
 import pytest
 from django.db import close_old_connections, connection
@@ -23,7 +23,7 @@ def served_by(*places: InstitutionContext) -> set[int]:
     return found
 
 
-def test_a_connection_that_has_served_many_institutions_is_replaced_between_requests(
+def test_a_connection_is_replaced_between_requests_when_it_has_been_asked_much_in_many_institutions(
     transactional_db: None,
     greenwood: InstitutionContext,
     lumiere: InstitutionContext,
@@ -31,9 +31,9 @@ def test_a_connection_that_has_served_many_institutions_is_replaced_between_requ
 ) -> None:
     connection.close()
     assert len(served_by(greenwood, lumiere)) == 1, "negative control: two are not many"
-    monkeypatch.setattr(base, "INSTITUTIONS_SERVED", 2)
+    monkeypatch.setattr(base, "STATEMENTS_REMEMBERED", 2)
     connection.close()
-    assert len(served_by(greenwood, greenwood)) == 1, "one institution however often is no reason"
+    assert len(served_by(greenwood, greenwood)) == 1, "the same of one institution, however often, is no reason"
     connection.close()
     assert len(served_by(greenwood, lumiere)) == 3
 
@@ -44,7 +44,7 @@ def test_it_is_not_replaced_in_the_middle_of_a_request(
     lumiere: InstitutionContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(base, "INSTITUTIONS_SERVED", 1)
+    monkeypatch.setattr(base, "STATEMENTS_REMEMBERED", 1)
     with institution(greenwood):
         first = backend()
     with institution(lumiere):
