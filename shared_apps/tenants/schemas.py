@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from shared_apps.tenants.models import Tenant
+from shared_apps.tenants.models import KeptSchema, Tenant
 
 LOCK_SPACE = 7206  # of advisory locks: one backup, restore, undo, deletion or drop at a time for one institution
 TABLES_AT_ONCE = 50  # a DROP takes a lock for every table, index and sequence; the server has room for thousands
@@ -67,6 +67,11 @@ def _key(tenant: Tenant | None) -> str:
 def at_work(tenant_id: UUID) -> bool:
     """Whether some process holds `alone` of this institution now."""
     return _held(str(tenant_id), LOCK_SPACE)
+
+
+def is_kept_aside(tenant_id: UUID) -> bool:
+    """Whether another schema of the institution is kept, which may be gone back to, or is about to be its own."""
+    return KeptSchema.objects.filter(tenant_id=tenant_id).exists()
 
 
 def in_the_making(schema: str) -> bool:

@@ -21,10 +21,12 @@ from django.db import transaction
 from django.db.models import Q, Sum
 from django.utils import timezone
 
+from shared_apps.core.context import current_institution, platform
 from shared_apps.core.errors import Gone, PaymentRequired, Unavailable
 from shared_apps.core.ids import uuid7
 from shared_apps.core.limits import STORAGE, demand_room
 from shared_apps.core.media import own_folder
+from shared_apps.tenants.schemas import is_kept_aside
 from tenant_apps.files.models import StoredFile
 
 CHUNK = 256 * 1024
@@ -203,8 +205,13 @@ def sweep_expired() -> int:
 def sweep_orphans() -> int:
     """Remove what killed writers and rolled-back transactions have left behind; how many files that were.
 
-    A file as young as the longest task is left alone: its row may be about to be committed.
+    A file as young as the longest task is left alone: its row may be about to be committed. So is everything while a
+    schema of the institution is kept aside: its rows name files, too, and a restore may be taken back.
     """
+    own = current_institution().id
+    with platform():
+        if is_kept_aside(own):
+            return 0
     before = (timezone.now() - ORPHANED_AFTER).timestamp()
     old = {entry.name: Path(entry.path) for entry in _entries(folder()) if entry.stat().st_mtime < before}
     names = sorted(old)

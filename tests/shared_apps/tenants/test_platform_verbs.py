@@ -293,3 +293,17 @@ def test_no_verb_is_served_elsewhere_or_to_anybody_else(
     with platform():
         assert not Deletion.objects.exists()
         assert not DomainClaim.objects.exists()
+
+
+def test_the_platform_s_own_tables_are_backed_up_and_listed(
+    places: Path, console: InstitutionContext, greenwood: InstitutionContext
+) -> None:
+    anna = as_person(console, casting.of(console).operator)
+    assert anna.get(f"{PLATFORM}backups/").json()["results"] == []
+    job = finished(anna.post(f"{PLATFORM}backups/", {}, **KEY), console)
+    (listed,) = anna.get(f"{PLATFORM}backups/").json()["results"]
+    assert (job.state, job.result["backup"], job.result["size"]) == ("succeeded", listed["id"], listed["size"])
+    with platform():
+        assert Backup.objects.get().tenant is None
+    assert anna.get(of(greenwood, "backups/")).json()["results"] == [], "no institution's list shows it"
+    assert as_person(greenwood, casting.of(greenwood).principal).get(f"{PLATFORM}backups/").status_code == 404
