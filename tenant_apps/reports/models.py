@@ -110,7 +110,8 @@ class ReportRun(Record):
     `local_date` is the institution's date that a schedule's run is for: one run for each, whoever starts it how often.
     Nobody has requested a scheduled run; it shows the whole institution. A requested one shows what the person may see:
     `campuses` are the ids that it was narrowed to, None is the whole institution. Its files are kept until
-    `expires_at`; the run stays. `attempts` counts the jobs that were started for it.
+    `expires_at`; the run stays. `attempts` counts the jobs that were started for it. It was
+    given up where it has finished without `expires_at`.
     """
 
     definition = models.ForeignKey(ReportDefinition, on_delete=models.PROTECT, related_name="+")

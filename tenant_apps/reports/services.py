@@ -94,13 +94,28 @@ def start_due(*, now: datetime) -> int:
 def _start(run: ReportRun) -> bool:
     """Start a job for a run that has none, or whose last one has failed. Of two who try at once, the second finds that
     the count has moved."""
-    failed = run.job is not None and run.job.state == Job.State.FAILED and run.attempts < MOST_ATTEMPTS
+    failed = run.job is not None and run.job.state == Job.State.FAILED
+    if failed and run.attempts >= MOST_ATTEMPTS:
+        _give_up(run)
+        return False
     if run.attempts and not failed:
         return False
     mine = ReportRun.objects.filter(pk=run.pk, attempts=run.attempts).update(attempts=run.attempts + 1)
     if mine:
         ReportRun.objects.filter(pk=run.pk).update(job=_job(run), updated_at=timezone.now())
     return bool(mine)
+
+
+def _give_up(run: ReportRun) -> None:
+    """Tell, once, those who wait for it."""
+    if ReportRun.objects.filter(pk=run.pk, finished_at=None).update(finished_at=timezone.now()):
+        notify(
+            recipients=recipients(run),
+            kind="report.failed",
+            title=f"{run.definition.name}, {run.on.isoformat()}: not made",
+            body=f"It was tried {MOST_ATTEMPTS} times. Quote job {run.job_id} to support, or ask for the report again.",
+            data={"run": str(run.pk), "job": str(run.job_id)},
+        )
 
 
 @job(RUN)

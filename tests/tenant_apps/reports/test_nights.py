@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 from shared_apps.core.actors import acting, command
 from shared_apps.core.context import InstitutionContext, institution
-from tenant_apps.eventlog.models import Job
+from tenant_apps.eventlog.models import Job, OutboxMessage
 from tenant_apps.reports import nights, services
 from tenant_apps.reports.models import ReportRun, ReportSchedule, every_day
 from tenant_apps.school.models import Institution
@@ -135,6 +135,26 @@ def test_a_night_that_failed_is_tried_again_three_times_in_all_and_stays_one_run
         Job.objects.filter(pk=ReportRun.objects.get().job_id).update(state=Job.State.FAILED)
     assert started == [1, 0, 1, 0, 1, 0, 0, 0, 0, 0]
     assert Job.objects.filter(kind=services.RUN).count() == ReportRun.objects.get().attempts == services.MOST_ATTEMPTS
+
+
+def test_whoever_waits_for_a_night_that_failed_for_good_is_told_once(schedule: ReportSchedule) -> None:
+    now = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+    def told() -> list[dict[str, Any]]:
+        return [message.payload for message in OutboxMessage.objects.filter(topic="notify")]
+
+    for attempt in range(services.MOST_ATTEMPTS):
+        services.start_due(now=now)
+        assert told() == [], f"negative control: after {attempt} failures another is tried"
+        Job.objects.filter(pk=ReportRun.objects.get().job_id).update(state=Job.State.FAILED)
+    for _ in range(3):
+        services.start_due(now=now)
+    (payload,) = told()
+    run = ReportRun.objects.get()
+    assert (payload["kind"], payload["data"]) == ("report.failed", {"run": str(run.pk), "job": str(run.job_id)})
+    assert payload["recipients"] == [str(person) for person in services.recipients(run)] != []
+    assert run.finished_at is not None
+    assert run.expires_at is None
 
 
 def test_a_night_that_was_made_is_not_tried_again(schedule: ReportSchedule) -> None:
