@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
@@ -82,6 +83,7 @@ def _fork(work: Work, fatal: int) -> Points | None:
     if child == 0:
         code = 1
         try:
+            ContentType.objects.clear_cache()  # what this process remembers would be points that the next lacks
             points.watch()
             work()
             code = 0
