@@ -153,9 +153,9 @@ REFUSED_PASSWORDS: frozenset[str] = frozenset()
 ACCESS_TOKEN_SECONDS = env.integer("ACCESS_TOKEN_SECONDS", 900, least=30)
 SESSION_DAYS = env.integer("SESSION_DAYS", 30, least=1)
 
-# Letters. Without a mail server, signing up is closed and nothing is sent.
+# Letters. Without a mail server nothing is sent, signing up is closed, and nobody gets a new password by letter.
 EMAIL = env.mail("EMAIL_URL")
-SIGN_UP_OPEN = bool(EMAIL)
+LETTERS_GO_OUT = bool(EMAIL)
 EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 EMAIL_HOST, EMAIL_PORT = EMAIL.get("host", ""), EMAIL.get("port", 0)
 EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = EMAIL.get("user", ""), EMAIL.get("password", "")

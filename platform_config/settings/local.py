@@ -9,13 +9,13 @@ from platform_config.env import borrow
 borrow("environment")
 
 from platform_config.settings.base import *  # noqa: E402, F403
-from platform_config.settings.base import INSTALLED_APPS, PORT, SHARED_APPS, SIGN_UP_OPEN  # noqa: E402
+from platform_config.settings.base import INSTALLED_APPS, LETTERS_GO_OUT, PORT, SHARED_APPS  # noqa: E402
 
 ADDRESS = f"http://{{host}}:{PORT}"
 
 # Letters are printed where the worker runs, unless there is a mail server.
-if not SIGN_UP_OPEN:
-    SIGN_UP_OPEN = True
+if not LETTERS_GO_OUT:
+    LETTERS_GO_OUT = True
     EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 
 # The demo's commands exist here only: production cannot make demo people.

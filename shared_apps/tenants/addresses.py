@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
-from shared_apps.core.context import Kind, platform
+from shared_apps.core.context import Kind, current_institution, platform
 from shared_apps.core.errors import Conflict
 from shared_apps.core.problems import constraint_name
 from shared_apps.tenants.lifecycle import demand_live, locked_tenant, record, tell
 from shared_apps.tenants.models import Domain, ReleasedHost, Tenant
-from shared_apps.tenants.slugs import check_slug, host_of, looks
+from shared_apps.tenants.slugs import address_of, check_slug, host_of, looks
 
 COOL_DOWN = timedelta(days=90)
 
@@ -89,6 +89,13 @@ def fresh(tenant: Tenant) -> Tenant:
     """The institution as it stands now, with its hosts."""
     with platform():
         return Tenant.objects.prefetch_related("domains").get(pk=tenant.pk)
+
+
+def own_address() -> str:
+    """Where a browser finds the current institution: the host that it is known by, whatever host was asked."""
+    key = current_institution().id
+    with platform():
+        return address_of(Tenant.objects.prefetch_related("domains").get(pk=key).host)
 
 
 def _refusal(domain: Domain, constraint: str) -> Conflict:

@@ -9,11 +9,21 @@ class AccountsConfig(AppConfig):
     label = "accounts"
 
     def ready(self) -> None:
-        from tenant_apps.accounts import authentication, catalogue, invitations, services, sessions
+        from tenant_apps.accounts import (
+            authentication,
+            catalogue,
+            invitations,
+            letters,
+            password_resets,
+            services,
+            sessions,
+        )
         from tenant_apps.accounts.permissions import AccountsPermission
+        from tenant_apps.eventlog import outbox
 
         registry.authenticator = authentication.authenticate
         registry.invite = invitations.invite
+        outbox.handle(letters.TOPIC, password_resets.write_letter, by_worker=True)
         registry.provisioning_step("accounts.first_administrator", services.first_administrator)
         registry.restore_step("accounts.sessions", sessions.end_all_sessions)
         for subject in AccountsPermission:

@@ -14,7 +14,9 @@ from shared_apps.core.api.admission import forget_authorisations
 from shared_apps.core.errors import Conflict, Forbidden, Invalid
 from shared_apps.core.permissions import Principal, Reach, Scope
 from shared_apps.core.registry import NewInstitution
+from tenant_apps.accounts import letters
 from tenant_apps.accounts.catalogue import administrator_role
+from tenant_apps.accounts.letters import Letter
 from tenant_apps.accounts.models import Role, RoleInheritance, RolePermission, User, UserManager, UserRole
 from tenant_apps.accounts.passwords import demand_good, hashed
 from tenant_apps.accounts.permissions import AccountsPermission
@@ -60,17 +62,20 @@ def change_user(*, by: Principal, user: User, values: dict[str, Any]) -> User:
 
 
 def set_password(*, user: User, password: str, keep: UUID | None = None, pointer: str = "/password") -> User:
-    """Set a person's password and end all their sessions but `keep`; every access token made before is void.
+    """Set a person's password and end all their sessions but `keep`; every access token made before is void. Who had
+    one is told by letter.
 
     Raises Invalid for a weak password. Returns the user with the new `token_version`.
     """
     demand_good(password, user, pointer=pointer)
-    encoded = hashed(password)
+    encoded, had_one = hashed(password), user.has_usable_password()
     with transaction.atomic():
         user.password = encoded
         User.objects.filter(pk=user.pk).update(password=encoded, updated_at=timezone.now())
         _raise_version(user)
         end_sessions(user_id=user.pk, reason="password_changed", but=keep)
+        if had_one:
+            letters.owe(Letter.CHANGED, to=user.pk)
     return user
 
 

@@ -1,7 +1,8 @@
 """Writing outbox messages, and carrying them out once each.
 
 A room writes with `core.publish`; the room that owns a topic registers its handler from `apps.py`. The handler's rows
-and the message's `done_at` are one transaction, so a kill at any moment leaves both or neither.
+and the message's `done_at` are one transaction, so a kill at any moment leaves both or neither. What waits for another
+server, such as a letter, is carried out by a worker: the relay, which all institutions share, waits for nobody.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from uuid import UUID
 
 import redis
 import structlog
+from celery import current_app
 from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
@@ -21,6 +23,8 @@ from shared_apps.core.context import current_institution
 from tenant_apps.eventlog.models import OutboxMessage
 
 LONGEST_BACKOFF = 900  # seconds
+HANDED_AGAIN = 60  # seconds: a message that a worker has not carried out by then is handed over anew
+BY_WORKER = "eventlog.carry_out"  # the task
 POISONED_AFTER = 5  # failed attempts: then somebody should look at `last_error`
 log = structlog.get_logger(__name__)
 
@@ -28,13 +32,16 @@ Handler = Callable[[OutboxMessage], None]
 """Runs in the transaction that sets `done_at`; what must not be undone (a queue message, a frame) goes on_commit."""
 
 _handlers: dict[str, Handler] = {}
+_by_worker: set[str] = set()
 
 
-def handle(topic: str, handler: Handler) -> None:
-    """Say who carries out a topic; once only."""
+def handle(topic: str, handler: Handler, *, by_worker: bool = False) -> None:
+    """Say who carries out a topic, and whether in a worker; once only."""
     if topic in _handlers:
         raise ValueError(f"The topic {topic!r} has a handler already.")
     _handlers[topic] = handler
+    if by_worker:
+        _by_worker.add(topic)
 
 
 def poke_channel() -> str:
@@ -86,14 +93,37 @@ def _carry_out_next() -> bool:
         message = OutboxMessage.objects.due().select_for_update(skip_locked=True).order_by("id").first()
         if message is None:
             return False
-        try:
-            with transaction.atomic():
-                _handlers[message.topic](message)
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises, the other messages go on
-            _postpone(message, error)
+        if message.topic in _by_worker:
+            _hand_over(message)
         else:
-            OutboxMessage.objects.filter(pk=message.pk).update(done_at=timezone.now(), last_error="")
+            _carry_out(message)
     return True
+
+
+def carry_out_one(key: UUID) -> None:
+    """Carry out a message that was handed over; nothing for one that is done, or that another worker holds."""
+    with transaction.atomic():
+        message = OutboxMessage.objects.filter(pk=key, done_at=None).select_for_update(skip_locked=True).first()
+        if message is not None:
+            _carry_out(message)
+
+
+def _hand_over(message: OutboxMessage) -> None:
+    """Send a worker for the message, which stays due: a queue may lose its task, or the worker may die."""
+    again = timezone.now() + timedelta(seconds=HANDED_AGAIN)
+    OutboxMessage.objects.filter(pk=message.pk).update(next_attempt_at=again)
+    key = str(message.pk)
+    transaction.on_commit(lambda: current_app.send_task(BY_WORKER, [key], expires=HANDED_AGAIN), robust=True)
+
+
+def _carry_out(message: OutboxMessage) -> None:
+    try:
+        with transaction.atomic():
+            _handlers[message.topic](message)
+    except Exception as error:  # noqa: BLE001 - whatever a handler raises, the other messages go on
+        _postpone(message, error)
+    else:
+        OutboxMessage.objects.filter(pk=message.pk).update(done_at=timezone.now(), last_error="")
 
 
 def _postpone(message: OutboxMessage, error: Exception) -> None:

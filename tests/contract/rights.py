@@ -75,6 +75,8 @@ all   GET     /api/redoc/
 all   POST    /api/v1/auth/token/
 all   POST    /api/v1/auth/refresh/
 all   POST    /api/v1/auth/invitation/
+all   POST    /api/v1/auth/password-reset/
+all   POST    /api/v1/auth/password-reset/confirm/
 any   POST    /api/v1/auth/logout/
 any   GET     /api/v1/auth/me/
 any   POST    /api/v1/auth/socket-ticket/

@@ -45,7 +45,7 @@ def sign_up(*, new: NewInstitution) -> SignUp:
     Raises Invalid for what no institution can be made of, Conflict for a slug that is taken, Unavailable where signing
     up is closed or cannot be counted.
     """
-    if not settings.SIGN_UP_OPEN:
+    if not settings.LETTERS_GO_OUT:
         raise Unavailable("Signing up is closed here; ask the platform's operators.", code="sign_up_closed")
     check_new(new)
     demand_free(check_slug(new.slug))
@@ -70,7 +70,7 @@ def create_and_invite(*, new: NewInstitution) -> Tenant:
     """Make an institution at once, as `create_institution` does, and owe its administrator the invitation by letter."""
 
     def owe(tenant: Tenant) -> None:
-        if new.admin_email and settings.SIGN_UP_OPEN:
+        if new.admin_email and settings.LETTERS_GO_OUT:
             _owe_invitation(tenant, new.admin_email)
 
     return create_institution(new=new, finish=owe)
@@ -88,7 +88,7 @@ def invite_administrator(*, tenant: Tenant, email: str) -> None:
 
     Raises Unavailable where there is no mail server.
     """
-    if not settings.SIGN_UP_OPEN:
+    if not settings.LETTERS_GO_OUT:
         raise Unavailable("There is no mail server (EMAIL_URL); use manage.py set_password.", code="no_mail_server")
     with platform(), transaction.atomic():
         demand_live(Tenant.objects.get(pk=tenant.pk))

@@ -23,6 +23,19 @@ class AuthInvitation(Body):
     password = _password()
 
 
+class AuthPasswordReset(Body):
+    email = serializers.CharField(max_length=254)
+
+
+class AuthPasswordResetSent(serializers.Serializer):
+    detail = serializers.CharField()
+
+
+class AuthPasswordResetProof(Body):
+    token = serializers.CharField(max_length=200)
+    password = _password()
+
+
 class AuthTokens(serializers.Serializer):
     access = serializers.CharField(help_text="A JWT; send it as Authorization: Bearer. Absent with cookies.")
     refresh = serializers.CharField(help_text="Opaque, for one use at auth/refresh/. Absent with cookies.")

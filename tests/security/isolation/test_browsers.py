@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from django.contrib.auth.hashers import make_password
+from django.core import mail
 from django.http import HttpResponse
 
 from shared_apps.core.context import InstitutionContext, State, institution, platform
@@ -12,12 +14,15 @@ from tenant_apps.accounts import tokens
 from tenant_apps.accounts.cookies import ACCESS_COOKIE, CSRF_COOKIE, REFRESH_COOKIE
 from tenant_apps.accounts.invitations import invite
 from tenant_apps.accounts.models import User
+from tenant_apps.accounts.password_links import RESET
 from tests import cast
 from tests.api import Asker, as_person, host_of, nobody
+from tests.tenant_apps.eventlog.carrying import carry_out
 
 pytestmark = pytest.mark.django_db
 ME, TOKEN, REFRESH = "/api/v1/auth/me/", "/api/v1/auth/token/", "/api/v1/auth/refresh/"
 INVITATION = "/api/v1/auth/invitation/"
+RESETS, CONFIRM = "/api/v1/auth/password-reset/", "/api/v1/auth/password-reset/confirm/"
 SUBJECTS = "/api/v1/academics/subjects/"
 
 
@@ -134,18 +139,26 @@ def test_an_answer_that_is_kept_for_a_repeated_request_is_given_to_nobody_elsewh
     assert not made["greenwood"] & made["lumiere"]
 
 
+ONE = "one@both.test"
+
+
+def make_one_person(*places: InstitutionContext, password: str) -> None:
+    """The teacher is the same in every respect that a link's mac covers, but for the institution."""
+    for place in places:
+        with institution(place):
+            User.objects.filter(pk=cast.user_id("teacher")).update(email=ONE, password=password, token_version=1)
+
+
 @pytest.mark.parametrize("naive", [False, True], ids=["ours", "a salt without the institution"])
 def test_an_invitation_of_one_institution_is_not_good_at_another(
     greenwood: InstitutionContext, lumiere: InstitutionContext, monkeypatch: pytest.MonkeyPatch, naive: bool
 ) -> None:
-    """The same person's id in both, without a password in both."""
+    """The same person's id and e-mail in both, without a password in both."""
     if naive:
         monkeypatch.setattr(tokens, "salted", lambda purpose: f"lyceum:{purpose}")
-    for place in (greenwood, lumiere):
-        with institution(place):
-            User.objects.filter(pk=cast.user_id("teacher")).update(password="!none yet", token_version=1)
+    make_one_person(greenwood, lumiere, password="!none yet")
     with institution(greenwood):
-        token = invite(cast.of(greenwood).teacher.email)
+        token = invite(ONE)
     chosen = {"token": token, "password": "chosen by whoever has the letter"}
     elsewhere = nobody(lumiere).post(INVITATION, chosen)
     assert (elsewhere.status_code == 204) is naive
@@ -153,3 +166,36 @@ def test_an_invitation_of_one_institution_is_not_good_at_another(
         assert elsewhere.json()["code"] == "bad_invitation"
     assert nobody(greenwood).post(INVITATION, chosen).status_code == 204, "the control"
     assert nobody(greenwood).post(INVITATION, chosen).status_code == 400, "and once"
+
+
+@pytest.mark.parametrize("naive", [False, True], ids=["ours", "a salt without the institution"])
+def test_a_reset_token_of_one_institution_is_not_good_at_another(
+    greenwood: InstitutionContext, lumiere: InstitutionContext, monkeypatch: pytest.MonkeyPatch, naive: bool
+) -> None:
+    """The same person's id, e-mail, stored password and version in both."""
+    if naive:
+        monkeypatch.setattr(tokens, "salted", lambda purpose: f"lyceum:{purpose}")
+    make_one_person(greenwood, lumiere, password=make_password(cast.PASSWORD))
+    with institution(greenwood):
+        token = RESET.made_for(User.objects.get(email=ONE))
+    chosen = {"token": token, "password": "chosen by whoever has the letter"}
+    elsewhere = nobody(lumiere).post(CONFIRM, chosen)
+    assert (elsewhere.status_code == 204) is naive
+    with institution(lumiere):
+        assert User.objects.get(email=ONE).check_password(cast.PASSWORD) is not naive
+    if not naive:
+        assert elsewhere.json()["code"] == "bad_password_reset"
+    assert nobody(greenwood).post(CONFIRM, chosen).status_code == 204, "the control"
+    assert nobody(greenwood).post(CONFIRM, chosen).status_code == 400, "and once"
+
+
+def test_a_letter_asked_for_at_one_host_goes_to_nobody_of_another(
+    greenwood: InstitutionContext, lumiere: InstitutionContext
+) -> None:
+    """The same ids in both: what is owed in one institution is found in no other's outbox."""
+    assert nobody(greenwood).post(RESETS, {"email": cast.of(lumiere).teacher.email}).status_code == 202
+    carry_out(greenwood, lumiere)
+    assert mail.outbox == []
+    assert nobody(greenwood).post(RESETS, {"email": cast.of(greenwood).teacher.email}).status_code == 202
+    carry_out(greenwood, lumiere)
+    assert [letter.to for letter in mail.outbox] == [["teacher@greenwood.test"]], "the control"

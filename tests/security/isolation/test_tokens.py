@@ -22,7 +22,8 @@ from tests.security.isolation.probing import addresses
 
 pytestmark = pytest.mark.django_db
 ME, TOKEN, REFRESH = "/api/v1/auth/me/", "/api/v1/auth/token/", "/api/v1/auth/refresh/"
-OPEN = {f"/api/v1/auth/{door}/" for door in ("token", "refresh", "logout", "invitation")}
+DOORS = ("token", "refresh", "logout", "invitation", "password-reset", "password-reset/confirm")
+OPEN = {f"/api/v1/auth/{door}/" for door in DOORS}
 """Doors that look at what the body brings, and at no access token (tests/security/isolation/test_browsers.py)."""
 
 

@@ -268,7 +268,7 @@ def test_what_a_stranger_typed_is_not_carried_to_the_address(visitor: Asker) -> 
 
 
 def test_where_there_is_no_mail_server_signing_up_is_closed(visitor: Asker, settings: Any) -> None:
-    settings.SIGN_UP_OPEN = False
+    settings.LETTERS_GO_OUT = False
     refused = visitor.post(PATH, FORM)
     assert (refused.status_code, refused.json()["code"]) == (503, "sign_up_closed")
 

@@ -7,8 +7,9 @@ import time_machine
 
 from shared_apps.core.context import InstitutionContext, institution
 from shared_apps.core.errors import Invalid
-from tenant_apps.accounts.invitations import SECONDS, accept_invitation, invite
+from tenant_apps.accounts.invitations import accept_invitation, invite
 from tenant_apps.accounts.models import User
+from tenant_apps.accounts.password_links import INVITATION
 from tests import cast as casting
 
 EMAIL = "new@greenwood.test"
@@ -41,7 +42,7 @@ def test_an_invitation_gives_the_first_password_once(invited: User) -> None:
 
 def test_an_invitation_ends(invited: User) -> None:
     token = invite(EMAIL)
-    with time_machine.travel(datetime.now(UTC) + timedelta(seconds=SECONDS + 5), tick=False):
+    with time_machine.travel(datetime.now(UTC) + timedelta(seconds=INVITATION.seconds + 5), tick=False):
         assert refused(token) == "bad_invitation"
     accept_invitation(token=token or "", password=PASSWORD)
 
