@@ -15,11 +15,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from uuid import UUID
 
-if TYPE_CHECKING:
-    from shared_apps.core.limits import Limits
+from shared_apps.core.limits import Limits
 
 
 class NoTenant(RuntimeError):
@@ -59,7 +58,7 @@ class InstitutionContext:
     name: str
     kind: str = Kind.INSTITUTION
     state: str = State.ACTIVE
-    limits: "Limits | None" = None
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,33 +1,28 @@
 """What each institution may use: its plan's limits, and what an operator allows beside them.
 
-Looked up in this order: the institution's own, its plan's, the standard (`core.limits.standard`). A limit that neither
-names is therefore a limit; unlimited is what says so (null). The result comes with the institution's context, so it is
-remembered and forgotten with it (`hosts`); plans are few and read all at once.
+What follows from both (`plans.resolved`) comes with the institution's context: it is remembered and forgotten with it.
 """
 
 import re
-import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from threading import Lock
 from typing import Any
 
 from django.db import transaction
 
-from shared_apps.core import bus, limits
+from shared_apps.core import bus
 from shared_apps.core.api.admission import requests_of_this_minute
-from shared_apps.core.context import Kind, current_institution, institution, platform
+from shared_apps.core.context import current_institution, institution, platform
 from shared_apps.core.errors import Invalid
-from shared_apps.core.limits import JOB_PATIENCE, NAMES, REQUESTS, STATEMENT, Limits
+from shared_apps.core.limits import NAMES, REQUESTS, STATEMENT
+from shared_apps.core.quotas import JOB_PATIENCE, used
 from shared_apps.tenants.addresses import fresh
 from shared_apps.tenants.lifecycle import demand_live, locked_tenant, record, tell
-from shared_apps.tenants.models import WITHOUT_SCHEMA, Plan, Tenant
+from shared_apps.tenants.models import WITHOUT_SCHEMA, Tenant
+from shared_apps.tenants.plans import Plan, Said, resolved
 
-LIFETIME = 15.0  # seconds, as of hosts
 MOST = 2**53  # what a JSON number holds exactly
 LONGEST_STATEMENT = 3600  # seconds
 PLAN_CODE = re.compile(r"[A-Za-z0-9_-]{1,50}")
-Said = Mapping[str, int | None]
 LIMIT_NAMES = (
     "students: enrolled ones. storage_bytes: of kept files. requests_per_minute: of everybody together; those who are "
     "not signed in get four fifths of it. concurrent_jobs: running at once; others wait. statement_seconds: the "
@@ -44,10 +39,6 @@ EXAMPLE = {
     ],
 }
 
-_plans: tuple[float, dict[str, Said]] | None = None
-_generation = 0
-_lock = Lock()
-
 
 @dataclass(frozen=True, slots=True)
 class Entitlement:
@@ -60,35 +51,15 @@ class Entitlement:
     used: int | None
 
 
-def limits_of(tenant: Tenant) -> Limits:
-    """The limits that hold for an institution."""
-    return Limits(**{name: allowed for name, (allowed, _) in resolved(tenant).items()})
-
-
-def resolved(tenant: Tenant) -> dict[str, tuple[int | None, str]]:
-    """Limit -> what is allowed and who says so. The operators' own tenant has none."""
-    if tenant.kind == Kind.OPERATOR:
-        return dict.fromkeys(NAMES, (None, "standard"))
-    own, ordered, standard = tenant.entitlements, _known_plans().get(tenant.plan, {}), limits.standard()
-    found: dict[str, tuple[int | None, str]] = {}
-    for name in NAMES:
-        if name in own:
-            found[name] = own[name], "institution"
-        elif name in ordered:
-            found[name] = ordered[name], "plan"
-        else:
-            found[name] = getattr(standard, name), "standard"
-    return found
-
-
 def entitlements(tenant: Tenant) -> list[Entitlement]:
     """Every limit of an institution with its use now, counted inside it."""
     uses: dict[str, int | None] = {}
     if tenant.state not in WITHOUT_SCHEMA:
         with institution(tenant.context):
-            uses = {name: limits.used(name) for name in NAMES if name not in (REQUESTS, STATEMENT)}
+            uses = {name: used(name) for name in NAMES if name not in (REQUESTS, STATEMENT)}
             uses[REQUESTS] = requests_of_this_minute()
-    return [Entitlement(name, allowed, source, uses.get(name)) for name, (allowed, source) in resolved(tenant).items()]
+    held = resolved(kind=tenant.kind, own=tenant.entitlements, plan=tenant.plan)
+    return [Entitlement(name, allowed, source, uses.get(name)) for name, (allowed, source) in held.items()]
 
 
 def shown(tenant: Tenant) -> dict[str, Any]:
@@ -152,32 +123,7 @@ def described(said: Said) -> str:
     return ", ".join(f"{name} {'unlimited' if allowed is None else allowed}" for name, allowed in said.items())
 
 
-def _known_plans() -> dict[str, Said]:
-    global _plans
-    known = _plans
-    if known is not None and known[0] > time.monotonic():
-        return known[1]
-    generation = _generation
-    with platform():
-        found: dict[str, Said] = dict(Plan.objects.values_list("code", "limits"))
-    # As in `hosts`: a change told while the query ran may be newer than what it read.
-    with _lock:
-        if generation == _generation:
-            _plans = time.monotonic() + LIFETIME, found
-    return found
-
-
-def _forget_plans(_key: str = "") -> None:
-    global _generation, _plans
-    with _lock:
-        _generation += 1
-        _plans = None
-
-
 def _tell_limits() -> None:
     """Plans first: a process that forgot its institutions alone would make them anew of the old ones."""
     for topic in ("plans", "tenants", "limits"):
         bus.tell(topic, "")
-
-
-bus.subscribe("plans", _forget_plans)

@@ -9,6 +9,7 @@ from django_tenants.models import DomainMixin, TenantMixin
 
 from shared_apps.core.context import InstitutionContext, Kind, State, WrongContext
 from shared_apps.core.models import Record
+from shared_apps.tenants.plans import limits_of
 
 WITHOUT_SCHEMA = (State.PROVISIONING, State.DELETING, State.DELETED)
 """States in which the schema is not there, or not whole."""
@@ -77,8 +78,6 @@ class Tenant(TenantMixin, Record):
 
     def context_in(self, schema_name: str) -> InstitutionContext:
         """The context of this institution in a schema that is not (yet) the one it is served from."""
-        from shared_apps.tenants.entitlements import limits_of
-
         return InstitutionContext(
             id=self.pk,
             schema_name=schema_name,
@@ -86,19 +85,8 @@ class Tenant(TenantMixin, Record):
             name=self.name,
             kind=self.kind,
             state=self.state,
-            limits=limits_of(self),
+            limits=limits_of(kind=self.kind, own=self.entitlements, plan=self.plan),
         )
-
-
-class Plan(Record):
-    """What may be ordered: limit -> number, null for unlimited. Of a limit that it does not name the standard holds."""
-
-    code = models.SlugField(max_length=50, unique=True)
-    limits = models.JSONField(default=dict, blank=True)
-
-    class Meta:
-        default_permissions = ()
-        ordering = ("code",)
 
 
 class Domain(DomainMixin, Record):

@@ -13,8 +13,8 @@ from django.db import IntegrityError, connection, models, transaction
 from psycopg import sql
 
 from shared_apps.core.errors import Conflict, NotFound
-from shared_apps.core.limits import demand_room_for
 from shared_apps.core.problems import as_problem
+from shared_apps.core.quotas import demand_room_for
 from tenant_apps.audit.coverage import masked_columns
 
 MOST_TOGETHER = 2_000  # rows that one restore brings back

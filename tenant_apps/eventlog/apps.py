@@ -6,13 +6,13 @@ class EventlogConfig(AppConfig):
     label = "eventlog"
 
     def ready(self) -> None:
-        from shared_apps.core import limits
+        from shared_apps.core import limits, quotas
         from shared_apps.core.registry import registry
         from tenant_apps.eventlog import answers, operators, outbox, services
         from tenant_apps.eventlog.models import Job
         from tenant_apps.eventlog.permissions import EventlogPermission
 
-        limits.counted(limits.JOBS, lambda: Job.objects.running().count())
+        quotas.counted(limits.JOBS, lambda: Job.objects.running().count())
         registry.publisher = outbox.write
         registry.answers = answers
         registry.restore_step("eventlog.promises", services.settle_after_restore)

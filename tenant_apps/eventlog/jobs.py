@@ -23,9 +23,9 @@ from django.utils import timezone
 from shared_apps.core.actors import Actor, ActorKind, acting
 from shared_apps.core.context import current_institution
 from shared_apps.core.errors import Conflict, NotFound, Problem
-from shared_apps.core.limits import limits_of
 from shared_apps.core.problems import as_problem, was_cancelled
 from shared_apps.core.publish import publish
+from shared_apps.core.quotas import limits_of
 from shared_apps.tenants import hosts
 from shared_apps.tenants.middleware import gate
 from tenant_apps.eventlog import frames

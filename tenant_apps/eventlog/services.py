@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from shared_apps.core.context import current_institution
 from shared_apps.core.errors import Conflict
-from shared_apps.core.limits import limits_of
 from shared_apps.core.publish import publish
+from shared_apps.core.quotas import limits_of
 from tenant_apps.eventlog import jobs
 from tenant_apps.eventlog.models import Job, OutboxMessage, StreamEvent
 from tenant_apps.eventlog.tasks import run_job

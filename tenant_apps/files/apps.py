@@ -6,9 +6,9 @@ class FilesConfig(AppConfig):
     label = "files"
 
     def ready(self) -> None:
-        from shared_apps.core import limits
+        from shared_apps.core import limits, quotas
         from shared_apps.core.registry import registry
         from tenant_apps.files import services, tables
 
-        limits.counted(limits.STORAGE, services.stored_bytes)
+        quotas.counted(limits.STORAGE, services.stored_bytes)
         registry.table_desk = tables.Desk()

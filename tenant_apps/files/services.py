@@ -24,8 +24,9 @@ from django.utils import timezone
 from shared_apps.core.context import current_institution, platform
 from shared_apps.core.errors import Gone, PaymentRequired, Unavailable
 from shared_apps.core.ids import uuid7
-from shared_apps.core.limits import STORAGE, demand_room
+from shared_apps.core.limits import STORAGE
 from shared_apps.core.media import own_folder
+from shared_apps.core.quotas import demand_room
 from shared_apps.tenants.schemas import is_kept_aside
 from tenant_apps.files.models import StoredFile
 

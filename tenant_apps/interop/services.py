@@ -15,8 +15,9 @@ from django.utils import timezone
 from shared_apps.core.clock import local_date
 from shared_apps.core.context import current_institution
 from shared_apps.core.errors import Forbidden, Problem
-from shared_apps.core.limits import STUDENTS, demand_room
+from shared_apps.core.limits import STUDENTS
 from shared_apps.core.permissions import Action, Scope
+from shared_apps.core.quotas import demand_room
 from tenant_apps.accounts.authentication import principal_for_user
 from tenant_apps.communication.services import notify
 from tenant_apps.eventlog.jobs import Cancelled, JobFailed, Progress, SecondConnection, job

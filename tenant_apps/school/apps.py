@@ -8,13 +8,13 @@ class SchoolConfig(AppConfig):
     label = "school"
 
     def ready(self) -> None:
-        from shared_apps.core import limits
+        from shared_apps.core import limits, quotas
         from tenant_apps.school import scopes, services
         from tenant_apps.school.models import Student
         from tenant_apps.school.permissions import REFERENCE, SchoolPermission
 
         scopes.register()
-        limits.counted(limits.STUDENTS, services.enrolled_students, model=Student)
+        quotas.counted(limits.STUDENTS, services.enrolled_students, model=Student)
         registry.new_institution_checks.append(services.check_institution)
         registry.provisioning_step("school.institution", services.make_institution)
         registry.time_zone = services.time_zone

@@ -10,7 +10,8 @@ from shared_apps.core import bus
 from shared_apps.core.clock import local_date
 from shared_apps.core.context import current_institution
 from shared_apps.core.errors import Conflict, Invalid
-from shared_apps.core.limits import STUDENTS, demand_room
+from shared_apps.core.limits import STUDENTS
+from shared_apps.core.quotas import demand_room
 from shared_apps.core.registry import NewInstitution
 from shared_apps.core.storing import store
 from tenant_apps.school.models import AcademicYear, Institution, Student, StudentStatus, Term

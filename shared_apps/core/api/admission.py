@@ -28,7 +28,8 @@ from django.http import HttpRequest
 from shared_apps.core import bus
 from shared_apps.core.context import InstitutionContext, current, current_institution
 from shared_apps.core.errors import TooMany, Unavailable
-from shared_apps.core.limits import REQUESTS, limits_of
+from shared_apps.core.limits import REQUESTS
+from shared_apps.core.quotas import limits_of
 
 log = structlog.get_logger(__name__)
 

@@ -22,9 +22,9 @@ from shared_apps.core.api.parsing import Draft, Place, RowParser, refusal_of, re
 from shared_apps.core.api.resources import ResourceViewSet
 from shared_apps.core.api.writes import Writes, refuse_fixed
 from shared_apps.core.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Problem
-from shared_apps.core.limits import settled_together
 from shared_apps.core.permissions import Action
 from shared_apps.core.problems import as_problem
+from shared_apps.core.quotas import settled_together
 from shared_apps.core.storing import check, explain, in_use, stamps_of
 
 MOST_ROWS = 1_000

@@ -23,7 +23,7 @@ from psycopg.pq import ExecStatus, TransactionStatus
 
 from shared_apps.core.actors import Actor, actor
 from shared_apps.core.context import PLATFORM, InstitutionContext, NoTenant, WrongContext, current
-from shared_apps.core.limits import statement_timeout
+from shared_apps.core.quotas import statement_timeout
 from shared_apps.core.search import SIMILAR_ENOUGH
 
 # What begins a statement that may change rows; one in a WITH is found by its verb further on.

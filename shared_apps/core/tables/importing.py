@@ -19,9 +19,9 @@ from django.db import IntegrityError, models, transaction
 
 from shared_apps.core.api.parsing import Draft, RowParser
 from shared_apps.core.errors import Forbidden, Invalid, PaymentRequired, Problem
-from shared_apps.core.limits import demand_room_for, settled_together
 from shared_apps.core.permissions import Action, Principal
 from shared_apps.core.problems import as_problem
+from shared_apps.core.quotas import demand_room_for, settled_together
 from shared_apps.core.storing import explain
 from shared_apps.core.tables.cells import NOTHING, BadCell, is_empty, is_number_in_text, text_of, value_of
 from shared_apps.core.tables.formats import BOM, guarded

@@ -14,8 +14,8 @@ from shared_apps.core.api.schema import IDEMPOTENCY_KEY
 from shared_apps.core.context import platform
 from shared_apps.tenants.api.desk import ID, WRITE, Desk, find
 from shared_apps.tenants.entitlements import EXAMPLE, LIMIT_NAMES, LONGEST_STATEMENT, MOST, allow, save_plan, shown
-from shared_apps.tenants.models import Plan
 from shared_apps.tenants.permissions import TenantsPermission
+from shared_apps.tenants.plans import Plan
 
 CODE = OpenApiParameter("code", str, OpenApiParameter.PATH, description="What the plan is called when it is ordered.")
 LIMITS = {"students": 800, "storage_bytes": None}

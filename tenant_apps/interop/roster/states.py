@@ -9,7 +9,8 @@ from uuid import UUID
 
 from shared_apps.core.context import current_institution
 from shared_apps.core.ids import uuid7
-from shared_apps.core.limits import STUDENTS, exceeded, limits_of, used
+from shared_apps.core.limits import STUDENTS
+from shared_apps.core.quotas import exceeded, limits_of, used
 from tenant_apps.interop.oneroster.findings import quoted
 from tenant_apps.interop.oneroster.layout import STUDENT_ROLES
 from tenant_apps.interop.roster.draft import Plan, StateMove

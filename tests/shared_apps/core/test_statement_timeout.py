@@ -10,8 +10,8 @@ from shared_apps.core.actors import Actor, ActorKind, acting, task
 from shared_apps.core.context import InstitutionContext, institution, platform
 from shared_apps.core.engine.base import DatabaseWrapper, owner_connection
 from shared_apps.core.errors import TookTooLong
-from shared_apps.core.limits import JOB_PATIENCE
 from shared_apps.core.problems import as_problem
+from shared_apps.core.quotas import JOB_PATIENCE
 from tenant_apps.accounts.api import auth
 from tests import cast as casting
 from tests.api import as_person

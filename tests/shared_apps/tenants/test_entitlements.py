@@ -11,9 +11,10 @@ from shared_apps.core.actors import acting, command
 from shared_apps.core.context import InstitutionContext, platform
 from shared_apps.core.errors import Conflict, Invalid
 from shared_apps.core.limits import UNLIMITED, standard
-from shared_apps.tenants import entitlements, hosts
-from shared_apps.tenants.entitlements import allow, limits_of, save_plan
-from shared_apps.tenants.models import Plan, Tenant
+from shared_apps.tenants import hosts, plans
+from shared_apps.tenants.entitlements import allow, save_plan
+from shared_apps.tenants.models import Tenant
+from shared_apps.tenants.plans import Plan
 from shared_apps.tenants.services import change_institution
 from tests import cast as casting
 from tests.api import Asker, as_person, host_of
@@ -50,7 +51,7 @@ def by_name(answer: Any) -> dict[str, Any]:
 
 
 def test_an_institution_of_which_nobody_says_anything_has_the_standard_limits(tenant: Tenant) -> None:
-    assert limits_of(tenant) == standard()
+    assert tenant.context.limits == standard()
     assert None not in (standard().students, standard().storage_bytes, standard().requests_per_minute)
 
 
@@ -58,27 +59,27 @@ def test_a_plan_without_a_limit_is_unlimited_only_if_it_says_so(tenant: Tenant) 
     told(lambda: save_plan(code="silent", wanted={}))
     told(lambda: save_plan(code="generous", wanted={"students": None}))
     tenant.plan = "silent"
-    assert limits_of(tenant).students == standard().students
+    assert tenant.context.limits.students == standard().students
     tenant.plan = "made-up"
-    assert limits_of(tenant).students == standard().students
+    assert tenant.context.limits.students == standard().students
     tenant.plan = "generous"
-    assert limits_of(tenant).students is None
-    assert limits_of(tenant).storage_bytes == standard().storage_bytes
+    assert tenant.context.limits.students is None
+    assert tenant.context.limits.storage_bytes == standard().storage_bytes
 
 
 def test_the_institutions_own_comes_before_its_plans(tenant: Tenant) -> None:
     told(lambda: save_plan(code="small", wanted={"students": 100, "concurrent_jobs": 1}))
     told(lambda: change_institution(tenant=tenant, plan="small"))
     changed = told(lambda: allow(tenant=tenant, wanted={"students": 150}))
-    assert (limits_of(changed).students, limits_of(changed).concurrent_jobs) == (150, 1)
+    assert (changed.context.limits.students, changed.context.limits.concurrent_jobs) == (150, 1)
     back = told(lambda: allow(tenant=tenant, wanted={}))
-    assert limits_of(back).students == 100
+    assert back.context.limits.students == 100
 
 
 def test_the_operators_own_tenant_has_no_limits(db: None, console: InstitutionContext) -> None:
     with platform():
         operators = Tenant.objects.get(pk=console.id)
-        assert limits_of(operators) == UNLIMITED
+        assert operators.context.limits == UNLIMITED
         with pytest.raises(Conflict):
             told(lambda: allow(tenant=operators, wanted={"students": 1}))
 
@@ -126,10 +127,10 @@ def test_tasks_see_the_limits_of_now(tenant: Tenant) -> None:
 
 
 def test_a_thousand_institutions_cost_one_reading_of_the_plans(tenant: Tenant, django_assert_num_queries: Any) -> None:
-    entitlements._forget_plans()
+    plans._forget()
     with platform(), django_assert_num_queries(1):
         for _ in range(50):
-            limits_of(tenant)
+            assert tenant.context.limits
 
 
 # Over the API

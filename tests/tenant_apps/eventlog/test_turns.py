@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from shared_apps.core import limits
+from shared_apps.core import limits, quotas
 from shared_apps.core.actors import acting, command
 from shared_apps.core.context import InstitutionContext, current_institution, institution
 from tenant_apps.eventlog import jobs, outbox, services
@@ -118,7 +118,7 @@ def test_no_more_run_at_once_than_there_are_slots_however_many_messages_there_ar
         assert Job.objects.waiting().count() == 1, "the one that found no slot waits to be sent again"
         outbox.carry_out()
     assert {job_id for _, job_id in queue} == set(started[2:])
-    assert limits.limits_of(here).concurrent_jobs == 2
+    assert quotas.limits_of(here).concurrent_jobs == 2
 
 
 def test_a_cancelled_job_makes_room(queue: Queue, greenwood: InstitutionContext) -> None:

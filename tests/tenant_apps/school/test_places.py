@@ -10,7 +10,7 @@ import pytest
 from django.db import transaction
 from django.http import HttpResponse
 
-from shared_apps.core import limits
+from shared_apps.core import quotas
 from shared_apps.core.context import InstitutionContext, institution
 from shared_apps.core.errors import PaymentRequired
 from shared_apps.core.storing import store
@@ -79,7 +79,7 @@ def test_of_twenty_at_once_exactly_as_many_succeed_as_have_room(
 def naive_registration(values: dict[str, Any]) -> bool:
     """Counts, then inserts."""
     with transaction.atomic():
-        allowed = limits.limits_of(limits.current_institution()).students
+        allowed = quotas.limits_of(quotas.current_institution()).students
         if allowed is not None and enrolled_students() >= allowed:
             return False
         student = Student(**values)

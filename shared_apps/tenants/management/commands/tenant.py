@@ -29,10 +29,11 @@ from shared_apps.tenants.domains import (
     release_domain,
     verify_domain,
 )
-from shared_apps.tenants.entitlements import Said, allow, described, entitlements, save_plan
+from shared_apps.tenants.entitlements import allow, described, entitlements, save_plan
 from shared_apps.tenants.lifecycle import change_state
 from shared_apps.tenants.migrating import migrate_institutions
-from shared_apps.tenants.models import Backup, DomainClaim, Plan, Tenant
+from shared_apps.tenants.models import Backup, DomainClaim, Tenant
+from shared_apps.tenants.plans import Plan, Said
 from shared_apps.tenants.services import find_tenant
 from shared_apps.tenants.signing_up.asking import create_and_invite, finish_making, invite_administrator
 
