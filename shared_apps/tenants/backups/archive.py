@@ -23,7 +23,7 @@ from django.conf import settings
 from pyrage import x25519
 
 from shared_apps.core.errors import Invalid
-from shared_apps.tenants.backups.stores import missing
+from shared_apps.tenants.backups.refusals import missing
 from shared_apps.tenants.backups.workplace import workplace
 
 FORMAT = 1

@@ -12,7 +12,7 @@ from boto3.session import Session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from shared_apps.tenants.backups.stores import missing
+from shared_apps.tenants.backups.refusals import missing
 from shared_apps.tenants.backups.workplace import workplace
 
 CONFIG = Config(

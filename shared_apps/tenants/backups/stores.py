@@ -9,7 +9,7 @@ from typing import Protocol
 
 from django.conf import settings
 
-from shared_apps.core.errors import Invalid
+from shared_apps.tenants.backups.refusals import missing
 from shared_apps.tenants.backups.workplace import workplace
 
 
@@ -89,10 +89,6 @@ class Directory:
 
     def where(self, key: str) -> str:
         return str(self._root / key)
-
-
-def missing(where: str) -> Invalid:
-    return Invalid(f"There is no such backup: {where}.", code="no_backup")
 
 
 def store() -> Store:

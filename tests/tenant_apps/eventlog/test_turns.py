@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from shared_apps.core import limits, quotas
+from shared_apps.core import quotas
 from shared_apps.core.actors import acting, command
 from shared_apps.core.context import InstitutionContext, current_institution, institution
 from tenant_apps.eventlog import jobs, outbox, services
@@ -148,7 +148,7 @@ def test_the_sweep_sends_what_everybody_forgot_and_no_more_than_the_limit(
 def test_a_statement_that_takes_too_long_fails_the_job_and_says_so(
     queue: Queue, greenwood: InstitutionContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "JOB_PATIENCE", 1)
+    monkeypatch.setattr(quotas, "JOB_PATIENCE", 1)
 
     def slow(job: Job, progress: Progress) -> Any:
         with connection.cursor() as cursor:
