@@ -20,6 +20,8 @@ from shared_apps.tenants.models import Tenant
 from tenant_apps.accounts.authentication import issue_ticket
 from tenant_apps.accounts.cookies import ACCESS_COOKIE
 from tenant_apps.accounts.models import Session, User
+from tenant_apps.accounts.password_links import RESET
+from tenant_apps.accounts.password_resets import confirm_reset
 from tenant_apps.accounts.sessions import end_sessions
 from tenant_apps.eventlog import frames, jobs
 from tests import cast
@@ -269,6 +271,29 @@ def test_a_socket_closes_at_once_when_its_institution_is_suspended(
         lambda: set_state(greenwood, State.SUSPENDED),
     )
     assert (code, problem) == (4403, "suspended")
+    assert seconds < 2
+
+
+def test_all_sockets_of_a_person_close_at_once_when_a_reset_sets_their_password(
+    application: Any, greenwood: InstitutionContext, lumiere: InstitutionContext, sign_in: SignIn, looks: list[Any]
+) -> None:
+    others = [{"place": greenwood, "token": sign_in(greenwood, "guardian").access}]
+    others += [{"place": lumiere, "token": sign_in(lumiere).access}]
+
+    def reset() -> None:
+        with institution(greenwood):
+            token = RESET.made_for(User.objects.get(pk=cast.user_id("teacher")))
+            confirm_reset(token=token, password="seven words are better than one")
+
+    with institution(greenwood):
+        stored = User.objects.filter(pk=cast.user_id("teacher")).values_list("password", flat=True).get()
+    try:
+        concerned = {"place": greenwood, "token": sign_in(greenwood).access}
+        code, problem, seconds = closes_others_stay(application, looks, concerned, others, reset)
+    finally:
+        with institution(greenwood):
+            User.objects.filter(pk=cast.user_id("teacher")).update(password=stored, token_version=1)
+    assert (code, problem) == (4401, "session_over")
     assert seconds < 2
 
 

@@ -10,9 +10,11 @@ from shared_apps.core.context import InstitutionContext, institution, platform
 from tasks.app import LyceumCelery, app
 from tenant_apps.accounts.models import Role
 from tenant_apps.eventlog import jobs, outbox, services
-from tenant_apps.eventlog.models import Job
+from tenant_apps.eventlog.models import Job, OutboxMessage
 from tests import cast
+from tests.api import nobody
 from tests.tasks import bodies, workers
+from tests.tasks.mailbox import mailbox
 
 
 def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
@@ -82,3 +84,18 @@ def test_a_worker_stands_where_the_message_says_and_nowhere_else(
         with pytest.raises(AssertionError, match="nothing was reported"):
             workers.reached("forged", seconds=0.2)
     connection.close()
+
+
+def test_a_letter_is_handed_from_relay_to_worker_and_sent(
+    committed: None, greenwood: InstitutionContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mailbox() as server:
+        monkeypatch.setenv("EMAIL_URL", server.url)
+        asked = nobody(greenwood).post("/api/v1/auth/password-reset/", {"email": "teacher@greenwood.test"})
+        assert asked.status_code == 202, asked.content
+        with workers.relay(), workers.worker():
+            letter = server.letters.get(timeout=20)
+            with institution(greenwood):
+                until(lambda: not OutboxMessage.objects.filter(done_at=None).exists())
+    assert "\nTo: teacher@greenwood.test\n" in letter.replace("\r", "")
+    assert "https://greenwood.localhost/api/v1/auth/password-reset/confirm/" in letter

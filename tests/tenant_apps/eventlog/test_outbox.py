@@ -187,3 +187,77 @@ def test_a_message_is_kept_when_redis_is_away(
         with transaction.atomic():
             publish("made-up", {})
         assert OutboxMessage.objects.count() == 1
+
+
+# By a worker
+
+
+@pytest.fixture
+def by_worker(handler: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str], int]]:
+    """A topic that workers carry out; the tasks that are sent for it."""
+    sent: list[tuple[str, list[str], int]] = []
+    handler("slow", make_role)
+    monkeypatch.setattr(outbox, "_by_worker", {"slow"})
+    monkeypatch.setattr(
+        outbox.current_app, "send_task", lambda name, arguments, *, expires: sent.append((name, arguments, expires))
+    )
+    return sent
+
+
+def test_the_relay_hands_over_what_a_worker_carries_out_and_waits_for_nobody(
+    committed: None, greenwood: InstitutionContext, by_worker: list[Any]
+) -> None:
+    with institution(greenwood):
+        with transaction.atomic():
+            publish("slow", {"code": "effect"})
+        assert outbox.carry_out() == 1
+        message = OutboxMessage.objects.get()
+        assert by_worker == [("eventlog.carry_out", [str(message.pk)], 60)]
+        assert (made(), message.done_at, message.attempts) == (0, None, 0)
+        assert outbox.carry_out() == 0, "it is given a minute"
+        for _ in range(2):
+            outbox.carry_out_one(message.pk)
+        message.refresh_from_db()
+        assert (made(), message.done_at is not None) == (1, True), "once, however often it is sent"
+
+
+def test_what_a_lost_task_left_is_handed_over_again(
+    committed: None, greenwood: InstitutionContext, by_worker: list[Any]
+) -> None:
+    with institution(greenwood):
+        with transaction.atomic():
+            publish("slow", {"code": "effect"})
+        outbox.carry_out()
+        OutboxMessage.objects.update(next_attempt_at=timezone.now())  # a minute later
+        outbox.carry_out()
+    assert len(by_worker) == 2
+    assert by_worker[0] == by_worker[1]
+
+
+def test_of_two_workers_with_one_message_one_carries_it_out(
+    committed: None, greenwood: InstitutionContext, by_worker: list[Any], handler: Callable[..., None]
+) -> None:
+    held, seen = threading.Event(), threading.Event()
+
+    def effect(message: OutboxMessage) -> None:
+        make_role(message)
+        held.set()
+        assert seen.wait(10)
+
+    def first() -> None:
+        with institution(greenwood), acting(command("test")):
+            outbox.carry_out_one(key)
+        connection.close()
+
+    handler("slow", effect)
+    with institution(greenwood):
+        with transaction.atomic():
+            publish("slow", {"code": "effect"})
+        key = OutboxMessage.objects.get().pk
+        worker = threading.Thread(target=first)
+        worker.start()
+        assert held.wait(10)
+        outbox.carry_out_one(key)
+        seen.set()
+        worker.join()
+        assert made() == 1
