@@ -59,18 +59,29 @@ class LeaderScheduler(DatabaseScheduler):
         """Called before it is known who leads; `tick` does it for the leader."""
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """Seconds until the next tick."""
+        """Seconds until the next tick. A database that is away ends no beat: it follows, and leads again later."""
         with platform():
-            led, self._leads = self._leads, self._leadership.held()
-            if not self._leads:
+            try:
+                return self._tick(*args, **kwargs)
+            except (DatabaseError, InterfaceError) as error:
+                log.warning("beat_database_trouble", error=str(error))
+                # Broken, and Django would go on using it: outside of requests nobody else looks.
+                connections["default"].close()
+                self._leads = False
+                self._leadership.resign()
                 return FOLLOWER_SECONDS
-            if not led:
-                log.info("beat_leads")
-                self._initial_read, self._heap = True, None
-                PeriodicTask.objects.filter(name__startswith=PREFIX).exclude(name__in=SCHEDULE).delete()
-                super().setup_schedule()
-            vitals.report("beat")
-            return super().tick(*args, **kwargs)
+
+    def _tick(self, *args: Any, **kwargs: Any) -> float:
+        led, self._leads = self._leads, self._leadership.held()
+        if not self._leads:
+            return FOLLOWER_SECONDS
+        if not led:
+            log.info("beat_leads")
+            self._initial_read, self._heap = True, None
+            PeriodicTask.objects.filter(name__startswith=PREFIX).exclude(name__in=SCHEDULE).delete()
+            super().setup_schedule()
+        vitals.report("beat")
+        return super().tick(*args, **kwargs)
 
     def sync(self) -> None:
         """Also called at the end, outside of a tick."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import orjson
 import pytest
+from django.db import connection
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler
 
@@ -77,6 +78,21 @@ def test_another_beat_takes_over_when_the_leader_is_gone(stored: None) -> None:
     assert first.tick() == FOLLOWER_SECONDS, "the old leader finds its lock taken"
     first.close()
     second.close()
+
+
+def test_a_beat_outlives_a_database_that_went_away(stored: None) -> None:
+    """The naive way: the error goes up, Celery ends, and with it whatever stands or falls with its processes."""
+    beat = LeaderScheduler(app=app)
+    beat.tick()
+    beat._leadership._connection.close()
+    beat._leads = False
+    connection.connection.close()  # under Django's feet, as when PostgreSQL starts anew
+    assert beat.tick() == FOLLOWER_SECONDS
+    make_due()
+    bus.client().flushdb()
+    beat.tick()
+    assert queued() == ["platform.sweep"]
+    beat.close()
 
 
 def test_what_the_table_no_longer_names_is_removed(stored: None) -> None:

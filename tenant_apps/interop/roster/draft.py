@@ -61,6 +61,7 @@ class Plan:
     new_statuses: list[Values] = field(default_factory=list)  # (id, student_id, state, starts_on, ends_on, reason)
     enrolled_more: int = 0  # enrolled students, after the import against before
     leaving: set[UUID] = field(default_factory=set)  # students and staff whom a delta takes out
+    departed: dict[UUID, date] = field(default_factory=dict)  # students who are gone and stay so: since when
 
     # What later tables ask of earlier ones: ids by the roster's sourcedId.
     campus_of_org: dict[str, UUID] = field(default_factory=dict)

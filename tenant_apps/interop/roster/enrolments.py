@@ -82,6 +82,9 @@ def _plan_rows(
         if person in plan.leaving or section in ended:
             ending.append(row)
             continue
+        departed = plan.departed.get(person)
+        if departed is not None and (row.end_date is None or row.end_date > departed):
+            continue  # Leaving has ended it, and a roster that knows nothing of that opens it no more.
         span = _span(plan, row, stored.get(row.sourced_id), (person, section))
         if span is None:
             continue

@@ -46,22 +46,32 @@ def plan_states(plan: Plan) -> None:
     present = _present()
     known = {row.user_sourced_id: row.line for row in plan.roster.roles if row.role in STUDENT_ROLES}
     known |= {row.sourced_id: row.line for row in plan.roster.users if row.sourced_id in plan.students}
-    leaving = leaving_students(plan)
+    leaving, gone = leaving_students(plan), _gone(plan)
     changed = {row[0] for row in change.changed}
     differing: dict[str, list[int]] = defaultdict(list)
     for student in present:
-        if student.sourced_id not in known or student.id in leaving or student.state == StudentState.ENROLLED:
+        if student.sourced_id not in known or student.id in leaving:
+            continue
+        if student.state == StudentState.ENROLLED:
+            if student.sourced_id in gone:
+                differing[student.state].append(known[student.sourced_id])
             continue
         taken_out = student.state == StudentState.LEFT and student.reason in (LACKED, DELETED)
-        if taken_out and student.since <= plan.today:
+        if taken_out and student.since <= plan.today and student.sourced_id not in gone:
             plan.state_moves.append(StateMove(student.id, StudentState.ENROLLED, plan.today, RETURNED))
             change.moved += student.id not in changed
-        else:
+            continue
+        if student.state != StudentState.APPLIED:
+            plan.departed[student.id] = student.since
+        if student.sourced_id not in gone:
             differing[student.state].append(known[student.sourced_id])
     for state, lines in sorted(differing.items()):
         detail = (
-            f"{len(lines):,} students of the roster have the state {state} here, set by hand, and keep it: change it "
-            "by hand, or take them out of the roster."
+            f"{len(lines):,} students whose roles have all ended are enrolled here, and stay so: let them go by hand, "
+            "or take them out of the roster and ask for close_missing."
+            if state == StudentState.ENROLLED
+            else f"{len(lines):,} students of the roster have the state {state} here, set by hand, and keep it: change "
+            "it by hand, or take them out of the roster."
         )
         plan.log.note("warning", PlanCode.STATE_DIFFERS, detail, file=USERS, line=min(lines), column="sourcedId")
     _leave(plan, change, [student for student in present if student.id in leaving], DELETED)
@@ -69,6 +79,13 @@ def plan_states(plan: Plan) -> None:
     if plan.close_missing:
         _close(plan, change, [student for student in present if student.sourced_id not in known])
     _count_places(plan, change)
+
+
+def _gone(plan: Plan) -> set[str]:
+    """The sourcedIds of those whose roles as a student have all ended: such a row calls nobody back."""
+    held = [row for row in plan.roster.roles if row.role in STUDENT_ROLES]
+    still = {row.user_sourced_id for row in held if row.end_date is None or row.end_date > plan.today}
+    return {row.user_sourced_id for row in held} - still
 
 
 def _count_places(plan: Plan, change: TableChange) -> None:

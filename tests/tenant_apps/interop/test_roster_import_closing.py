@@ -117,6 +117,49 @@ def test_a_state_that_was_set_by_hand_stays(tmp_path: Path) -> None:
     assert Student.objects.get(sourced_id="student-1").state == "graduated"
 
 
+def test_the_enrolments_of_a_student_who_is_gone_stay_ended(tmp_path: Path) -> None:
+    """The naive way: blank end dates open them again, and teachers read the record of a student who has left."""
+    bring_rows(tmp_path)
+    begin_earlier()
+    student = Student.objects.get(sourced_id="student-1")
+    change_student_state(student=student, to="left", on=TODAY)
+    assert open_enrolments("student-1") == 0
+    before = digests()
+    for close_missing in (False, True):
+        plan = bring_rows(tmp_path, close_missing=close_missing)
+        assert [finding.severity for finding in found(plan, "state-differs")] == ["warning"]
+        assert (open_enrolments("student-1"), digests()) == (0, before)
+
+
+def role_ended(tables: Tables) -> None:
+    """What an export says of a student who has left: they are in it, their role and their enrolments are over."""
+    for file, column in (("roles.csv", 3), ("enrollments.csv", 5)):
+        ends = tables[file][0].index("endDate")
+        for row in tables[file]:
+            if row[column] == "student-1":
+                row[ends] = "2026-03-01"
+
+
+def test_a_role_that_is_over_calls_no_student_back(tmp_path: Path) -> None:
+    """The naive way: whoever is named is enrolled again, and a roster of yesterday undoes a leave."""
+    bring_rows(tmp_path)
+    begin_earlier()
+    bring_rows(tmp_path, mutate=without_student_1, close_missing=True)
+    before = digests()
+    plan = bring_rows(tmp_path, mutate=role_ended)
+    assert (totals(plan, "created", "updated", "closed"), found(plan, "state-differs")) == ((0, 0, 0), [])
+    assert digests() == before
+    assert Student.objects.get(sourced_id="student-1").state == "left"
+
+
+def test_a_student_whose_roles_are_over_stays_and_is_named(tmp_path: Path) -> None:
+    bring_rows(tmp_path)
+    plan = bring_rows(tmp_path, mutate=role_ended)
+    assert Student.objects.get(sourced_id="student-1").state == "enrolled"
+    (finding,) = found(plan, "state-differs")
+    assert "have all ended" in finding.detail
+
+
 def test_a_roster_without_enrolments_closes_none(tmp_path: Path) -> None:
     bring_rows(tmp_path)
     begin_earlier()
