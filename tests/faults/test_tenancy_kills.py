@@ -54,6 +54,7 @@ def test_a_restore_that_is_killed_has_taken_place_or_has_not(places: Path, lumie
     """The last points are those of the flip."""
     neighbour = digest_of(lumiere)
     tenancy.ordered("tenant", "backup", "greenwood")()
+    tenancy.restoring("greenwood")()  # as above
     last = points_of(tenancy.restoring("greenwood"))
     flipped = [tenancy.try_restoring("greenwood", point) for point in (*seeded(last - 8, 1), last)]
     assert (flipped[0], flipped[-1]) == (False, True)

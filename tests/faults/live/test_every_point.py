@@ -47,6 +47,7 @@ def test_a_restore(places: Path, lumiere: InstitutionContext) -> None:
     """Its last points are those of the flip: all of them are tried."""
     neighbour = digest_of(lumiere)
     tenancy.ordered("tenant", "backup", "greenwood")()
+    tenancy.restoring("greenwood")()  # as above
     last = points_of(tenancy.restoring("greenwood"))
     points = sorted({*seeded(last, MOST), *range(last - 15, last + 1)})
     flipped = [tenancy.try_restoring("greenwood", point) for point in points]
