@@ -28,7 +28,8 @@ def in_use(records: list[Any]) -> dict[Any, str]:
             continue
         column = relation.field.attname
         rows = relation.related_model._base_manager.filter(**{f"{relation.field.name}__in": records})
-        for key in rows.values_list(column, flat=True).distinct():
+        # In no order: a model's own would join the columns that have to differ, and each row would count.
+        for key in rows.order_by().values_list(column, flat=True).distinct():
             holding.setdefault(key, []).append(str(relation.related_model._meta.verbose_name_plural))
     return {
         key: f"Still in use by {', '.join(sorted(names))}; remove or move those first."
