@@ -78,6 +78,7 @@ def killed_at(point: int, work: Work) -> bool:
 
 def _fork(work: Work, fatal: int) -> Points | None:
     points = Points(fatal)
+    before = _others()
     connections.close_all()
     child = os.fork()
     if child == 0:
@@ -92,7 +93,7 @@ def _fork(work: Work, fatal: int) -> Points | None:
         finally:
             os._exit(code)
     status = _awaited(child)
-    _until_nobody_is_left()
+    _until_none_is_left_but(before)
     if os.WIFSIGNALED(status):
         assert os.WTERMSIG(status) == signal.SIGKILL
         return None
@@ -113,16 +114,21 @@ def _awaited(child: int) -> int:
         time.sleep(0.005)
 
 
-def _until_nobody_is_left() -> None:
+def _others() -> set[int]:
+    """Who else has the database open: a thread that has served another test may keep its connection."""
+    with platform(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " AND backend_type = 'client backend'"
+        )
+        return {pid for (pid,) in cursor.fetchall()}
+
+
+def _until_none_is_left_but(before: set[int]) -> None:
     """The server notices that the process is gone: its transactions are undone, its locks free."""
     deadline = time.monotonic() + SECONDS
-    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    while True:
-        with platform(), connection.cursor() as cursor:
-            cursor.execute("SELECT pg_stat_clear_snapshot()")
-            cursor.execute(others + " AND backend_type = 'client backend'")
-            if cursor.fetchone()[0] == 0:
-                return
+    while _others() - before:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
