@@ -26,6 +26,7 @@ from tenant_apps.interop.oneroster.layout import FileLayout
 from tenant_apps.interop.roster.packing import Cells, write_package
 from tenant_apps.interop.roster.people import PERSON, RELATIONS
 from tenant_apps.interop.roster.places import TERM_KINDS
+from tenant_apps.interop.roster.teaching import grade_code
 from tenant_apps.school.models import AcademicYear, Campus, Guardian, Institution, Staff, Student, StudentGuardian, Term
 from tenant_apps.school.models.people import StudentState
 
@@ -130,7 +131,7 @@ class _Export:
                 "schoolYearSourcedId": self.years.get(year),
                 "title": title,
                 "courseCode": code,
-                "grades": grade,
+                "grades": grade and grade_code(grade),
                 "orgSourcedId": self.root,
                 "subjects": subject,
                 "subjectCodes": subject_code,
@@ -342,7 +343,7 @@ def _user(
         "enabledUser": enabled,
         "username": row.person["email"] or number or sourced_id,
         "identifier": number,
-        "grades": grade,
+        "grades": grade and grade_code(grade),
         "primaryOrgSourcedId": org,
     }
 

@@ -42,6 +42,12 @@ def grade_key(code: str) -> str:
     return f"{int(folded):02}" if folded.isascii() and folded.isdigit() and len(folded) <= 3 else folded
 
 
+def grade_code(code: str) -> str:
+    """A grade as rosters write it: those of CEDS as it does ("05"), a school's own ("5e", "Tle") as the school does."""
+    key = grade_key(code)
+    return key if key in CEDS_GRADES else code.strip()
+
+
 def plan_grade_levels(plan: Plan) -> None:
     """A level for each grade that students or courses name; existing ones are met by their code and never changed."""
     change = plan.table("grade_levels", GradeLevel, ("code", "name", "position"), keyed=False)
@@ -56,11 +62,12 @@ def plan_grade_levels(plan: Plan) -> None:
         if key in plan.grade_levels:
             change.unchanged += 1
             continue
-        file, column, line = next(place for grade, place in named.items() if grade_key(grade) == key)
-        if not plan.log.fitting(key, limit, file=file, line=line, column=column):
+        grade, (file, column, line) = next((grade, place) for grade, place in named.items() if grade_key(grade) == key)
+        code = grade_code(grade)
+        if not plan.log.fitting(code, limit, file=file, line=line, column=column):
             continue
         plan.grade_levels[key] = row_id = uuid7()
-        change.created.append((row_id, key, CEDS_GRADES.get(key, key), POSITIONS.get(key, AFTER_ALL)))
+        change.created.append((row_id, code, CEDS_GRADES.get(key, code), POSITIONS.get(key, AFTER_ALL)))
 
 
 def plan_courses(plan: Plan) -> None:

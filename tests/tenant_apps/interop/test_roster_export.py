@@ -17,7 +17,7 @@ from tenant_apps.academics.models import Enrolment, Section
 from tenant_apps.eventlog import jobs
 from tenant_apps.interop.oneroster import layout
 from tenant_apps.interop.roster.exporting import export_roster
-from tenant_apps.school.models import Campus, Guardian, Student
+from tenant_apps.school.models import Campus, GradeLevel, Guardian, Student
 from tests import cast
 from tests.api import as_person, nobody
 from tests.tenant_apps.interop.importing import bring
@@ -77,6 +77,19 @@ def test_odd_people_and_days_travel(tmp_path: Path, schools: list[InstitutionCon
     assert {name: first[name] == second[name] for name in first} == dict.fromkeys(first, True)
     for name in names:
         assert name in first["users.csv"].replace('""', '"')
+
+
+def test_grades_of_a_schools_own_travel(tmp_path: Path, schools: list[InstitutionContext]) -> None:
+    """The naive way: "5e" arrives as "5E" and "9" as "09", so that the second package is another one."""
+    with institution(schools[0]):
+        bring(write_roster(tmp_path / "roster.zip", students=60, sections=8))
+        codes = {level.code: level.pk for level in GradeLevel.objects.all()}
+        with acting(command("test")):
+            for there, own in (("01", "5e"), ("02", "Tle"), ("09", "9")):
+                GradeLevel.objects.filter(pk=codes[there]).update(code=own)
+    one, two = there_and_back(tmp_path, schools)
+    assert one.read_bytes() == two.read_bytes()
+    assert all(f",{grade}," in texts(one)["users.csv"] for grade in ("5e", "Tle", "09"))
 
 
 def test_the_manifest_names_every_file_of_the_standard(tmp_path: Path, schools: list[InstitutionContext]) -> None:
