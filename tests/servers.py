@@ -7,6 +7,7 @@ clones the template and takes a Redis database of its own. Any number of runs st
 
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,11 +17,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import psutil
 import psycopg
 import pytest
 from psycopg import sql
 
 ROOT = Path(__file__).resolve().parents[1]
+MEMORY, PLENTY = Path("/dev/shm"), 6 * 1024**3
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 _stack = ExitStack()
 
@@ -55,9 +58,19 @@ def clone(template: str, name: str) -> None:
     run_on_server(sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(target, source))
 
 
+def _home() -> str | None:
+    """Memory where there is plenty of it, unless TMPDIR says where to: a clone is a thousand small files, 0.1 s in
+    place of 0.5 to 1.4 (measured). None is the system's place for what is temporary."""
+    if "TMPDIR" in os.environ or not MEMORY.is_dir() or not os.access(MEMORY, os.W_OK | os.X_OK):
+        return None
+    plenty = min(psutil.virtual_memory().available, shutil.disk_usage(MEMORY).free) >= PLENTY
+    return str(MEMORY) if plenty else None
+
+
 def _start() -> None:
     """Controller only: servers, addresses, the template."""
-    home = Path(_stack.enter_context(tempfile.TemporaryDirectory(prefix="lyceum-test-", ignore_cleanup_errors=True)))
+    place = tempfile.TemporaryDirectory(prefix="lyceum-test-", ignore_cleanup_errors=True, dir=_home())
+    home = Path(_stack.enter_context(place))
     if not (os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL")):
         from platform_config.embedded import EmbeddedServers
 
