@@ -19,10 +19,12 @@ import structlog
 from django.conf import settings
 
 from platform_config.wsgi import application as wsgi_application
-from shared_apps.core.errors import InternalError, Invalid, Problem, TimedOut, TooLarge
+from shared_apps.core.errors import InternalError, Invalid, Problem, TimedOut, TooLarge, Unavailable
 from shared_apps.core.middleware import HEADERS
 
 THREADS = 4  # requests in work at once in each process: each thread has a database connection of its own
+MOST_WAIT = 10.0  # seconds that a request waits for a thread before it is asked to come back
+HEALTH_WAIT = 3.0  # seconds after which a database that says nothing counts as away
 SENDERS = 16  # threads that send long answers to slow readers; they hold no connection
 GRACE = 10.0  # seconds that every body has
 SLOWEST = 32 * 1024  # bytes a second that it must keep beyond them
@@ -85,6 +87,11 @@ class Application:
     def __init__(self) -> None:
         self._work = ThreadPoolExecutor(THREADS, thread_name_prefix="lyceum-web")
         self._send = ThreadPoolExecutor(SENDERS, thread_name_prefix="lyceum-send")
+        # Health is answered also while every thread waits for a database that hangs; "live" does not ask it.
+        self._health = {
+            "/health/live": self._send,
+            "/health/ready": ThreadPoolExecutor(1, thread_name_prefix="lyceum-health"),
+        }
         self._most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         self._most_upload = max(settings.ROSTER_UPLOAD_MAX_BYTES, settings.TABLE_UPLOAD_MAX_BYTES) + FORM
 
@@ -92,7 +99,7 @@ class Application:
         try:
             environ = _environ(scope)
             await self._read_body(environ, protocol)
-            answered = await asyncio.get_running_loop().run_in_executor(self._work, Answered, environ)
+            answered = await self._worked_on(environ)
         except Problem as problem:
             _refuse(problem, protocol)
             return
@@ -104,6 +111,25 @@ class Application:
             protocol.response_bytes(answered.status, answered.headers, answered.begin)
         else:
             await self._send_on(answered, protocol)
+
+    async def _worked_on(self, environ: dict[str, Any]) -> Answered:
+        """The application's answer. Raises Unavailable when no thread was free for long: work that has begun is never
+        given up here."""
+        health = self._health.get(environ["PATH_INFO"].rstrip("/"))
+        work = (health or self._work).submit(Answered, environ)
+        late = asyncio.get_running_loop().call_later(MOST_WAIT, work.cancel)
+        try:
+            if health is None:
+                return await asyncio.wrap_future(work)
+            return await asyncio.wait_for(asyncio.wrap_future(work), HEALTH_WAIT)
+        except TimeoutError:
+            raise Unavailable("The database does not answer.", headers={"Retry-After": "5"}) from None
+        except asyncio.CancelledError:
+            if not work.cancelled():
+                raise
+            raise Unavailable("Too much is asked at once; try again.", headers={"Retry-After": "5"}) from None
+        finally:
+            late.cancel()
 
     async def _send_on(self, answered: Answered, protocol: Any) -> None:
         """A long answer, piece by piece. Its source is a file: nothing that is sent piecemeal asks the database."""

@@ -83,8 +83,7 @@ def why_no_serving_role() -> str | None:
         password=serving["PASSWORD"] or None,
         host=serving["HOST"] or None,
         port=serving["PORT"] or None,
-        connect_timeout=ANSWER_SECONDS,
-        **serving.get("OPTIONS", {}),
+        **{**serving.get("OPTIONS", {}), "connect_timeout": ANSWER_SECONDS},
     )
     try:
         with psycopg.Connection.connect(address) as asked:

@@ -101,7 +101,7 @@ def test_a_database_address_is_read_with_its_socket_and_escapes(monkeypatch: pyt
     monkeypatch.setenv("A_SETTING", "postgresql://me:p%40ss@db.test:6543/school?sslmode=require")
     read = env.database("A_SETTING")
     assert (read["USER"], read["PASSWORD"], read["HOST"], read["PORT"]) == ("me", "p@ss", "db.test", "6543")
-    assert read["OPTIONS"] == {"sslmode": "require"}
+    assert read["OPTIONS"] == {**env.GONE_SOON, "sslmode": "require"}
     monkeypatch.setenv("A_SETTING", "postgresql://me@/school?host=/run/pg")
     assert env.database("A_SETTING")["HOST"] == "/run/pg"
 

@@ -56,6 +56,15 @@ class DatabaseSchemaEditor(StockEditor):
         """No second index for LIKE beside each unique text: nothing asks so, and search has its own (core.search)."""
 
 
+class Loss:
+    """When this process last found a connection lost, by the monotonic clock."""
+
+    at = 0.0
+
+
+_last_loss = Loss()
+
+
 class DatabaseWrapper(StockWrapper):
     SchemaEditorClass = DatabaseSchemaEditor
     ops_class = DatabaseOperations
@@ -71,6 +80,7 @@ class DatabaseWrapper(StockWrapper):
         self.hurried = True
         self._citus = False
         self._remembered: set[int] = set()
+        self._connected_at = 0.0
         super().__init__(*args, **kwargs)
         self.execute_wrappers.append(self._write_in_transaction)
 
@@ -109,6 +119,7 @@ class DatabaseWrapper(StockWrapper):
         """Set-up statements of a new connection need no context: makemigrations, beat and pytest open some early."""
         self._connecting, self._patience = True, None
         self._remembered = set()
+        self._connected_at = time.monotonic()
         self._forget_what_was_told()
         try:
             super().connect()
@@ -149,6 +160,17 @@ class DatabaseWrapper(StockWrapper):
         """A rollback takes back what was set in the transaction; what stood before it stays."""
         if not self._patience_stays:
             self._patience = None
+
+    def close_if_unusable_or_obsolete(self) -> None:
+        """Asked between two requests, or tasks. Once one connection was found lost, those from before then are replaced
+        unasked: a server that was restarted costs each process one refused request, and not one for each thread."""
+        if self.connection is not None and self._connected_at < _last_loss.at:
+            self.close()
+            return
+        doubtful = self.errors_occurred
+        super().close_if_unusable_or_obsolete()
+        if doubtful and self.connection is None:
+            _last_loss.at = time.monotonic()
 
     def get_connection_params(self) -> dict[str, Any]:
         """How alike words must be to find each other is a setting of the session; the index asks no other."""

@@ -1,10 +1,14 @@
 """A connection has a bounded life: its backend remembers the catalog of every institution that it was asked about."""
 
-import pytest
-from django.db import close_old_connections, connection
+from concurrent.futures import ThreadPoolExecutor
 
-from shared_apps.core.context import InstitutionContext, institution
+import pytest
+from django.db import OperationalError, close_old_connections, connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from shared_apps.core.context import InstitutionContext, institution, platform
 from shared_apps.core.engine import base
+from shared_apps.core.engine.base import owner_connection
 
 
 def backend() -> int:
@@ -49,3 +53,39 @@ def test_it_is_not_replaced_in_the_middle_of_a_request(
         first = backend()
     with institution(lumiere):
         assert backend() == first
+
+
+def test_a_lost_server_costs_a_process_one_request_and_not_one_for_each_thread(
+    transactional_db: None, greenwood: InstitutionContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def restarted() -> None:
+        """As a restart does it: all sessions end."""
+        with platform(), owner_connection(), connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [serving_role])
+
+    def request() -> bool:
+        close_old_connections()
+        try:
+            with institution(greenwood):
+                backend()
+        except OperationalError:
+            return False
+        finally:
+            close_old_connections()
+        return True
+
+    def served_after_a_restart() -> list[bool]:
+        with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+            assert [each.submit(request).result() for each in (one, other)] == [True, True]
+            restarted()
+            found = [each.submit(request).result() for each in (one, other, one, other)]
+            for each in (one, other):
+                each.submit(connections.close_all).result()
+        return found
+
+    serving_role = connection.settings_dict["USER"]
+    assert served_after_a_restart() == [False, True, True, True]
+    monkeypatch.setattr(
+        base.DatabaseWrapper, "close_if_unusable_or_obsolete", BaseDatabaseWrapper.close_if_unusable_or_obsolete
+    )
+    assert served_after_a_restart() == [False, False, True, True], "negative control"
