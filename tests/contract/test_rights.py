@@ -3,6 +3,7 @@
 Each answer, good or refused, must be what the host's OpenAPI document says of the operation: status, media type, body.
 """
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -12,10 +13,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpResponse
 
+from shared_apps.core.api.permissions import missing
 from shared_apps.core.context import InstitutionContext, institution, platform
+from shared_apps.core.problems import as_problem
 from tests import cast as casting
 from tests.api import Asker, as_person, nobody
 from tests.contract import making, rights
@@ -30,6 +34,7 @@ GOOD = {"add": 201, "delete": 204, "import": 202}  # what else is allowed answer
 SINGLE = ("add", "put", "patch", "delete")
 BULK = {"b.add": "create", "b.chg": "update", "b.del": "delete"}
 STRANGER = "x"
+MISSING = r"Your roles do not include [a-z]+\.[a-z]+_[a-z_]+\."
 Table = dict[str, str]
 
 
@@ -218,6 +223,8 @@ def told(stage: Stage, path: str, cells: Table) -> list[str]:
                 answer = undone(partial(ask, stage, asker, path, column, letter in cell))
             if answer.status_code not in expected(column, cell, letter):
                 wrong.append(f"{letter} {column}: {answer.status_code} {getattr(answer, 'content', b'')[:200]!r}")
+            elif answer.status_code == 403 and refused(answer) and not names_what_is_missing(answer.json()):
+                wrong.append(f"{letter} {column}: {answer.json()['code']}: {answer.json()['detail']}")
             if cell != "." and (how := difference(stage.kind, *address(path, column), answer)):
                 wrong.append(how)
     return wrong
@@ -279,6 +286,8 @@ def test_everything_else_is_open_to_whom_the_table_names(stage: Callable[[str], 
             allowed = who in ("all", "any") or letter in who
             if refused(answer) == allowed:
                 wrong.append(f"{letter} {operation}: {answer.status_code} {getattr(answer, 'content', b'')[:200]!r}")
+            if refused(answer) and not names_what_is_missing(answer.json()):
+                wrong.append(f"{letter} {operation}: {answer.json()['code']}: {answer.json()['detail']}")
             if path in document(kind)["paths"] and (how := difference(kind, method, path, answer)):
                 wrong.append(how)
     assert wrong == []
@@ -307,6 +316,19 @@ def refused(answer: HttpResponse) -> bool:
         "forbidden",
         "permission_missing",
     )
+
+
+def names_what_is_missing(told: dict[str, Any]) -> bool:
+    """Whether a refusal of somebody who is signed in says which permission it was."""
+    return told["code"] == "permission_missing" and bool(re.fullmatch(MISSING, told["detail"]))
+
+
+def test_a_refusal_that_names_no_permission_would_be_found() -> None:
+    """Negative control: what REST framework answers where a permission says no."""
+    plain = as_problem(PermissionDenied())
+    assert plain is not None
+    assert not names_what_is_missing(plain.body(""))
+    assert names_what_is_missing(missing("school.view_student").body(""))
 
 
 def filled(path: str) -> str:

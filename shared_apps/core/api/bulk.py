@@ -19,6 +19,7 @@ from django.http import HttpResponse
 from django.utils import timezone
 
 from shared_apps.core.api.parsing import Draft, Place, RowParser, refusal_of, relocated
+from shared_apps.core.api.permissions import missing
 from shared_apps.core.api.resources import ResourceViewSet
 from shared_apps.core.api.writes import Writes, refuse_fixed
 from shared_apps.core.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Problem
@@ -168,7 +169,7 @@ def _demand(view: ResourceViewSet, operation: str) -> None:
     if action not in view.exposed:
         raise Invalid.at(f"/{operation}", f"These records take no {operation}.", code="not_offered")
     if not view.principal.may(view.permission.code(action)):
-        raise Forbidden(f"Your roles do not include {view.permission.code(action)}.", code="permission_missing")
+        raise missing(view.permission.code(action))
 
 
 def _parse(view: ResourceViewSet, rows: list[Row]) -> None:

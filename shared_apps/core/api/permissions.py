@@ -5,6 +5,7 @@ from typing import Any
 
 from rest_framework.permissions import BasePermission
 
+from shared_apps.core.errors import Forbidden
 from shared_apps.core.permissions import Principal
 
 
@@ -19,16 +20,22 @@ ANYONE = Open.ANYONE
 SIGNED_IN = Open.SIGNED_IN
 
 
+def missing(code: str) -> Forbidden:
+    """The refusal of whom no role gives the permission."""
+    return Forbidden(f"Your roles do not include {code}.", code="permission_missing")
+
+
 class Declared(BasePermission):
     """Asks the view's own declaration."""
 
-    message = "Your roles do not include this permission."
-
     def has_permission(self, request: Any, view: Any) -> bool:
+        """Raises Forbidden for a permission that the principal lacks; False for nobody, and for no declaration."""
         needed = view.needed_permission()
         if needed is ANYONE:
             return True
         principal = request.user
         if not isinstance(principal, Principal):
             return False
-        return needed is SIGNED_IN or (isinstance(needed, str) and principal.may(needed))
+        if isinstance(needed, str) and not principal.may(needed):
+            raise missing(needed)
+        return needed is SIGNED_IN or isinstance(needed, str)

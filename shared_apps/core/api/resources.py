@@ -15,12 +15,13 @@ from shared_apps.core.api.declarations import Filter, Verb
 from shared_apps.core.api.deprecation import Deprecation, announced
 from shared_apps.core.api.etags import row_tag, shaped_tag, tagged
 from shared_apps.core.api.including import included
+from shared_apps.core.api.permissions import missing
 from shared_apps.core.api.querystring import ListGrammar, parse_key
 from shared_apps.core.api.reading import Reader, Scopes, Sight, sight
 from shared_apps.core.api.served import resources
 from shared_apps.core.api.writes import Writes
 from shared_apps.core.api.writing import record_serializer
-from shared_apps.core.errors import Forbidden, NotFound, Unauthenticated
+from shared_apps.core.errors import NotFound, Unauthenticated
 from shared_apps.core.permissions import CRUD, Action, PermissionCatalogue, Principal
 from shared_apps.core.registry import registry
 
@@ -128,7 +129,7 @@ class ResourceViewSet(Writes):
         """How far the principal may do `action` here. Raises Forbidden when no role of theirs holds it."""
         reaches = principal.reaches(cls.permission.code(action))
         if not reaches:
-            raise Forbidden(f"Your roles do not include {cls.permission.code(action)}.", code="permission_missing")
+            raise missing(cls.permission.code(action))
         return sight(principal, reaches, cls.scopes)
 
     # Routes ---------------------------------------------------------------------------------------------------

@@ -15,11 +15,12 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.urls import get_resolver
 
+from shared_apps.core.api.permissions import missing
 from shared_apps.core.api.querystring import ListRequest, bad, pairs, refuse_unknown
 from shared_apps.core.api.reading import Sight, sight
 from shared_apps.core.api.served import resources
 from shared_apps.core.clock import local_date
-from shared_apps.core.errors import Forbidden, NotFound
+from shared_apps.core.errors import NotFound
 from shared_apps.core.permissions import Principal
 from shared_apps.core.tables.columns import columns_of
 from shared_apps.core.tables.formats import CSV, XLSX, write_table
@@ -95,7 +96,7 @@ def read_export(resource: "type[ResourceViewSet]", query_string: str, principal:
     code = resource.export_code()
     reaches = principal.reaches(code)
     if not reaches:
-        raise Forbidden(f"Your roles do not include {code}.", code="permission_missing")
+        raise missing(code)
     given = pairs(query_string)
     refuse_unknown(given, parameters_of(resource))
     form = dict(given).get("format", CSV)
