@@ -153,11 +153,12 @@ def _make_schema(tenant: Tenant) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"DROP SCHEMA IF EXISTS {connection.ops.quote_name(tenant.schema_name)} CASCADE")
         if tenant.kind == Kind.INSTITUTION:
-            template.replay(tenant.schema_name)
+            rows = template.replay(tenant.schema_name)
     if tenant.kind == Kind.OPERATOR:
         template.make_empty_schema(tenant.schema_name)
         template.migrate_schema(tenant.context)
-    Tenant.objects.filter(pk=tenant.pk).update(template_rows=SchemaTemplate.objects.get().rows)
+        rows = SchemaTemplate.objects.values_list("rows", flat=True).get()
+    Tenant.objects.filter(pk=tenant.pk).update(template_rows=rows)
 
 
 def migrate_platform() -> None:

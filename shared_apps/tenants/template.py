@@ -70,12 +70,13 @@ def replay_itself() -> None:
             cursor.execute(template.dump)
 
 
-def replay(schema: str) -> None:
-    """Make `schema` equal to the template, in one transaction. Runs on the owner's connection.
+def replay(schema: str) -> str:
+    """Make `schema` equal to the template, in one transaction; which of the template's rows it then has. Runs on the
+    owner's connection.
 
     Raises TemplateError when there is no template yet, or when the result's fingerprint is another one.
     """
-    template = SchemaTemplate.objects.exclude(dump="").first()
+    template = SchemaTemplate.objects.defer("structure").exclude(dump="").first()
     if template is None:
         raise TemplateError("There is no template of an institution yet; run `manage.py migrate_platform`.")
     with transaction.atomic(), connection.cursor() as cursor:
@@ -83,6 +84,7 @@ def replay(schema: str) -> None:
         (made,) = fingerprints([schema]).values()
         if made != template.fingerprint:
             raise TemplateError(f"The schema {schema} is not equal to its template; nothing was kept.")
+    return template.rows
 
 
 def make_empty_schema(name: str) -> None:
