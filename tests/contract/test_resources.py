@@ -9,7 +9,7 @@ from shared_apps.core.context import InstitutionContext, institution
 from tenant_apps.school.models import Student
 from tests import cast as casting
 from tests.api import Asker, as_person, host_of
-from tests.contract.served import SERVED, Resource, every_resource
+from tests.contract.served import SERVED, Resource, every_resource, resources
 
 ROLES = ("principal", "teacher", "guardian", "student")
 BAD_QUERIES = (
@@ -22,6 +22,12 @@ BAD_BODIES = (
     b" ", b"{", b"[]", b"null", b'"text"', b"{}", b"\xff\xfe", b'{"a": 1, "a"', b"NaN", b'{"id": "\\u0000"}',
     b'{"name": "a\\u0000b"}', b"[" * 5000, b'{"no such field": 1}',
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["institution", "operator"])
+def test_each_list_has_a_name_of_its_own_which_its_cursors_carry(kind: str) -> None:
+    names = [resource.reader().grammar.name for resource in resources(kind).values()]
+    assert len(names) == len(set(names))
 
 
 @pytest.fixture

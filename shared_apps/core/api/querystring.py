@@ -52,16 +52,7 @@ class ListRequest:
     count: bool
     pairs: tuple[tuple[str, str], ...]
     shape: "Shape"
-
-    @property
-    def place(self) -> str:
-        """What a cursor belongs to: the ordering, and for one by resemblance the question itself."""
-        ordering = ",".join(self.ordering)
-        return place_of(ordering, self.search) if DISTANCE in self.ordering else ordering
-
-
-def place_of(ordering: str, search: tuple[Word, ...]) -> str:
-    return f"{ordering}:{digest(repr([word.text for word in search]).encode())[:12]}"
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +80,7 @@ class Cursor:
 
 
 def decode_cursor(text: str, place: str, fields: list[models.Field]) -> Cursor:
-    """Raises Invalid for a cursor that is damaged or belongs to another ordering."""
+    """Raises Invalid for a cursor that is damaged or belongs to another list or ordering."""
     try:
         raw = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
         signature, backwards, *values = raw
@@ -249,6 +240,7 @@ class ListGrammar:
         orderable: tuple[str, ...],
     ) -> None:
         self.model, self.fields, self.includes = model, fields, includes
+        self.name = model._meta.label_lower
         self.lookups = lookups(model, filters)
         self.default_ordering = _whole(ordering)
         self.orderable = tuple(dict.fromkeys((*(o.lstrip("-") for o in ordering), *orderable, "id")))
@@ -269,11 +261,9 @@ class ListGrammar:
             ordering = (DISTANCE, *ordering)
         if "cursor" in values and "page" in values:
             raise bad("page", "Use either cursor or page, not both.", "bad_page")
-        cursor = None
+        place, cursor = self._place(ordering, search), None
         if "cursor" in values:
             fields = [column(self.model, name.lstrip("-")) for name in ordering]
-            place = ",".join(ordering)
-            place = place_of(place, search) if DISTANCE in ordering else place
             cursor = decode_cursor(values["cursor"], place, fields)
         page = self._number(values, "page", 1, MOST_PAGES) if "page" in values else None
         size = self._number(values, "page_size", 1, MOST_PAGE_SIZE) if "page_size" in values else PAGE_SIZE
@@ -289,7 +279,15 @@ class ListGrammar:
             count=self._flag(values, "count"),
             pairs=tuple(pair for pair in given if pair[0] not in ("cursor", "page")),
             shape=self._shape(values),
+            place=place,
         )
+
+    def _place(self, ordering: tuple[str, ...], search: tuple[Word, ...]) -> str:
+        """What a cursor belongs to: the list, its ordering, and for one by resemblance the question itself."""
+        place = f"{self.name}:{','.join(ordering)}"
+        if DISTANCE in ordering:
+            place += f":{digest(repr([word.text for word in search]).encode())[:12]}"
+        return place
 
     def read_shape(self, query_string: str) -> Shape:
         """The parameters of a single record. Raises Invalid."""

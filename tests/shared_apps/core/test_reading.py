@@ -13,7 +13,7 @@ from shared_apps.core.api.reading import Reader, Sight
 from shared_apps.core.context import InstitutionContext
 from shared_apps.core.permissions import Scope
 from tenant_apps.academics.models import Enrolment
-from tenant_apps.school.api import GradeLevelViewSet
+from tenant_apps.school.api import GradeLevelViewSet, StaffViewSet, StudentViewSet
 from tenant_apps.school.models import Campus, GradeLevel, Guardian, Student, StudentGuardian
 from tests import cast as casting
 from tests.api import Asker, as_person
@@ -238,6 +238,15 @@ def test_a_cursor_of_one_ordering_does_not_fit_another(principal: Asker) -> None
     answer = principal.get(f"{STUDENTS}?page_size=1&ordering=-family_name&cursor={cursor}")
     assert answer.status_code == 400
     assert answer.json()["code"] == "bad_cursor"
+
+
+def test_a_cursor_of_one_list_does_not_fit_another(principal: Asker) -> None:
+    """Both are ordered by the same columns, so that the second list would begin in its middle."""
+    cursor = page(principal, f"{STUDENTS}?page_size=1")["next"].rpartition("cursor=")[2]
+    students, staff = (resource.reader().grammar for resource in (StudentViewSet, StaffViewSet))
+    assert students.default_ordering == staff.default_ordering
+    answer = principal.get(f"/api/v1/school/staff/?cursor={cursor}")
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_cursor")
 
 
 def test_a_cursor_shows_nothing_outside_of_the_scope(cast: casting.Cast, principal: Asker) -> None:
