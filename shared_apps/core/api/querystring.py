@@ -350,8 +350,10 @@ class ListGrammar:
         return BOOLEANS[values[name].lower()]
 
     def _search(self, text: str) -> tuple[Word, ...]:
+        if len(text) > MOST_TEXT:
+            raise bad("search", f"Search for {MOST_TEXT} characters at most.", "bad_search")
         words = words_of(text)
-        if len(words) > MOST_SEARCH_WORDS or len(text) > MOST_TEXT:
+        if len(words) > MOST_SEARCH_WORDS:
             raise bad("search", f"Search for {MOST_SEARCH_WORDS} words at most.", "bad_search")
         return words
 
