@@ -26,6 +26,11 @@ class GradePlan:
     age: int
     campus: str
 
+    @property
+    def ceds(self) -> str:
+        """The grade of this age in CEDS, whose grade 1 begins at six: a roster's grades then fall in between."""
+        return f"{self.age - 5:02}"
+
 
 @dataclass(frozen=True, slots=True)
 class TermPlan:

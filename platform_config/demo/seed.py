@@ -14,6 +14,7 @@ from shared_apps.core.clock import local_date
 from shared_apps.core.permissions import Scope
 from tenant_apps.academics.models import Course, Enrolment, Section, SectionTeacher, SectionTerm, Subject
 from tenant_apps.accounts.models import Role, User, UserRole
+from tenant_apps.interop.roster.teaching import POSITIONS
 from tenant_apps.school.models import (
     AcademicYear,
     Campus,
@@ -156,8 +157,10 @@ class School:
             for index, campus in enumerate(plan.campuses)
         )
         GradeLevel.objects.bulk_create(
-            GradeLevel(pk=self.key("grade", grade.code), code=grade.code, name=grade.name, position=position)
-            for position, grade in enumerate(plan.grades, start=1)
+            GradeLevel(
+                pk=self.key("grade", grade.code), code=grade.code, name=grade.name, position=POSITIONS[grade.ceds]
+            )
+            for grade in plan.grades
         )
         Room.objects.bulk_create(
             Room(

@@ -17,7 +17,8 @@ from shared_apps.core.registry import Viewer, registry
 from shared_apps.tenants.services import create_institution
 from tenant_apps.academics.models import Enrolment, Section
 from tenant_apps.accounts.models import User
-from tenant_apps.school.models import AcademicYear, Guardian, Student, StudentGuardian
+from tenant_apps.interop.roster.teaching import POSITIONS, grade_key
+from tenant_apps.school.models import AcademicYear, GradeLevel, Guardian, Student, StudentGuardian
 
 every_school = pytest.mark.parametrize("plan", SCHOOLS, ids=[plan.slug for plan in SCHOOLS])
 
@@ -83,6 +84,14 @@ def test_the_school_year_is_the_one_of_the_day(today: date, starts_on: date) -> 
     assert LUMIERE.year_start(today) == starts_on
 
 
+@every_school
+def test_a_roster_s_grades_fall_in_between_those_of_the_demo(plan: SchoolPlan) -> None:
+    positions = [POSITIONS[grade.ceds] for grade in plan.grades]
+    assert positions == sorted(set(positions))
+    if plan is not LUMIERE:  # whose grades have names of their own
+        assert [grade.ceds for grade in plan.grades] == [grade_key(grade.code) for grade in plan.grades]
+
+
 def test_a_school_is_filled_once_and_never_by_half(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with platform():
         context = create_institution(new=RHEINTAL.new).context
@@ -111,6 +120,8 @@ def _check_what_a_demo_shows() -> None:
         Section.objects.filter(section_teachers__isnull=False, section_terms__isnull=False).distinct().count()
         == sections
     )
+    levels = GradeLevel.objects.values_list("code", "position")
+    assert all(POSITIONS[grade_key(code)] == position for code, position in levels)
     seen = {}
     for role, scope in (("teacher", Scope.SECTION), ("guardian", Scope.OWN_CHILDREN)):
         viewer = Viewer(user_id=User.objects.get(email=f"{role}@rheintal.test").pk, scope_id=None, today=today)
