@@ -294,7 +294,7 @@ class _TableReader(Generic[R]):
             for index, cell in enumerate(columns[place]):
                 if not cell:
                     continue
-                if header != "status" or cell == "active":
+                if header != "status" or cell.strip().casefold() == "active":
                     first, count = self.passed.get(header, (lines[index], 0))
                     self.passed[header] = (first, count + 1)
                     continue

@@ -56,6 +56,7 @@ BAD_CELLS = [
     ("roles.csv", 1, "beginDate", "0001-01-01", Code.BAD_DATE, "can't be meant"),
     ("enrollments.csv", 5, "beginDate", "9999-12-31", Code.BAD_DATE, "can't be meant"),
     ("enrollments.csv", 5, "status", "tobedeleted", Code.DELETION_IN_BULK, "remove the row"),
+    ("enrollments.csv", 5, "status", "ToBeDeleted", Code.DELETION_IN_BULK, "remove the row"),
     ("enrollments.csv", 5, "status", "inactive", Code.BAD_ENUM, "leave the cell empty"),
 ]
 
@@ -116,10 +117,11 @@ def test_a_quoted_value_in_a_message_is_shortened_and_printable(tmp_path: Path) 
     assert "…" in detail
 
 
-def test_a_status_of_active_is_one_warning_for_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", ["active", "Active", "ACTIVE", "active "])
+def test_a_status_of_active_is_one_warning_for_the_file(tmp_path: Path, status: str) -> None:
     def fill(tables: Tables) -> None:
         for row in range(2, len(tables["users.csv"])):
-            put(tables, "users.csv", row, "status", "active")
+            put(tables, "users.csv", row, "status", status)
             put(tables, "users.csv", row, "dateLastModified", "2025-08-01T00:00:00.000Z")
 
     roster = read(tmp_path, mutate=fill)
