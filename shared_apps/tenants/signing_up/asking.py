@@ -12,11 +12,11 @@ from django.conf import settings
 from django.db import transaction
 
 from shared_apps.core.api.admission import COUNT, place_key, run_or_refuse
-from shared_apps.core.context import State, platform
-from shared_apps.core.errors import Conflict, NotFound, Unavailable
+from shared_apps.core.context import State, institution, platform
+from shared_apps.core.errors import Conflict, Invalid, NotFound, Unavailable
 from shared_apps.core.registry import NewInstitution, registry
 from shared_apps.tenants.addresses import demand_free
-from shared_apps.tenants.lifecycle import demand_live, record
+from shared_apps.tenants.lifecycle import record
 from shared_apps.tenants.models import SignUp, Tenant
 from shared_apps.tenants.services import check_new, create_institution
 from shared_apps.tenants.signing_up.proof import LIFE, bad_token, sign_up_of
@@ -84,14 +84,22 @@ def finish_making(*, tenant: Tenant) -> Tenant:
 
 
 def invite_administrator(*, tenant: Tenant, email: str) -> None:
-    """Write (again) to somebody who has a login there and no password yet. Who is no such person gets no letter.
+    """Write (again) to somebody who has a login there and no password yet.
 
-    Raises Unavailable where there is no mail server.
+    Raises Invalid for whom no letter would go to, Conflict where nobody could take it up, Unavailable where there is no
+    mail server.
     """
     if not settings.LETTERS_GO_OUT:
         raise Unavailable("There is no mail server (EMAIL_URL); use manage.py set_password.", code="no_mail_server")
     with platform(), transaction.atomic():
-        demand_live(Tenant.objects.get(pk=tenant.pk))
+        state = Tenant.objects.values_list("state", flat=True).get(pk=tenant.pk)
+        if state != State.ACTIVE:
+            raise Conflict(f"{tenant.name} is {state}; nobody can take up an invitation.", code="bad_transition")
+        with institution(tenant.context):
+            invited = registry.invite is not None and registry.invite(email) is not None
+        if not invited:
+            detail = f"Nobody at {tenant.name} has this e-mail, may sign in, and has no password yet."
+            raise Invalid.at("/email", detail, code="nobody_to_invite")
         _owe_invitation(tenant, email)
         record(tenant, "invite", reason=email)
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 from django.core import mail
+from django.core.management import CommandError, call_command
 from django.db import transaction
 
 from shared_apps.core.context import InstitutionContext, State, institution, platform
@@ -275,10 +276,32 @@ def test_whom_an_operator_names_is_invited_by_letter_and_again(transactional_db:
     assert [letter.subject for letter in mail.outbox] == ["Rheintal is ready"]
     place = f"{made['Location']}invite/"
     assert anna.post(place, {"email": "Head@rheintal.test"}).status_code == 202
-    assert anna.post(place, {"email": "nobody@rheintal.test"}).status_code == 202
     carry_on()
     assert [letter.to for letter in mail.outbox] == [["head@rheintal.test"]] * 2
     assert anna.post(place, {"email": "none"}).status_code == 400
+
+
+def test_an_invitation_that_no_letter_would_follow_is_refused(
+    db: None, anna: Asker, greenwood: InstitutionContext
+) -> None:
+    """An operator is no stranger, from whom it would be kept who is known there."""
+    with institution(greenwood):
+        invited, locked = (
+            User.objects.create_user(email, is_active=active)
+            for email, active in (("new@greenwood.test", True), ("locked@greenwood.test", False))
+        )
+    for email in ("nobody@greenwood.test", locked.email, casting.of(greenwood).principal.email):
+        refused = anna.post(of(greenwood, "invite/"), {"email": email})
+        assert refused.status_code == 400, email
+        assert [error["pointer"] for error in refused.json()["errors"]] == ["/email"]
+        with platform(), pytest.raises(CommandError, match="Nobody at Greenwood High"):
+            call_command("tenant", "invite", "greenwood", "--email", email)
+    assert anna.post(of(greenwood, "invite/"), {"email": invited.email}).status_code == 202, "negative control"
+    with platform():
+        call_command("tenant", "invite", "greenwood", "--email", invited.email)
+    assert [verb for verb, _ in history(anna, greenwood)] == ["invite"] * 2
+    anna.post(of(greenwood, "suspend/"), {"reason": "unpaid"})
+    assert anna.post(of(greenwood, "invite/"), {"email": invited.email}).status_code == 409
 
 
 def test_no_verb_is_served_elsewhere_or_to_anybody_else(

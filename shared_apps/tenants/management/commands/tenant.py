@@ -289,7 +289,7 @@ class Command(BaseCommand):
 
     def _invite(self, options: dict[str, Any]) -> None:
         invite_administrator(tenant=find_tenant(options["slug"]), email=options["email"])
-        self.stdout.write("The letter is on its way, if there is such a person without a password.")
+        self.stdout.write("The letter is on its way.")
 
     def _history(self, options: dict[str, Any]) -> None:
         for done in find_tenant(options["slug"]).transitions.all():
