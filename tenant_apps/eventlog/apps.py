@@ -12,7 +12,7 @@ class EventlogConfig(AppConfig):
         from tenant_apps.eventlog.models import Job
         from tenant_apps.eventlog.permissions import EventlogPermission
 
-        quotas.counted(limits.JOBS, lambda: Job.objects.running().count())
+        quotas.counted(limits.JOBS, lambda: Job.objects.running().count(), ample=0)
         registry.publisher = outbox.write
         registry.answers = answers
         registry.restore_step("eventlog.promises", services.settle_after_restore)

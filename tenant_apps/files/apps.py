@@ -10,5 +10,5 @@ class FilesConfig(AppConfig):
         from shared_apps.core.registry import registry
         from tenant_apps.files import services, tables
 
-        quotas.counted(limits.STORAGE, services.stored_bytes)
+        quotas.counted(limits.STORAGE, services.stored_bytes, ample=20 * 1024**3)
         registry.table_desk = tables.Desk()

@@ -14,7 +14,7 @@ class SchoolConfig(AppConfig):
         from tenant_apps.school.permissions import REFERENCE, SchoolPermission
 
         scopes.register()
-        quotas.counted(limits.STUDENTS, services.enrolled_students, model=Student)
+        quotas.counted(limits.STUDENTS, services.enrolled_students, ample=20_000, model=Student)
         registry.new_institution_checks.append(services.check_institution)
         registry.provisioning_step("school.institution", services.make_institution)
         registry.time_zone = services.time_zone

@@ -105,10 +105,12 @@ def main() -> None:
     django.setup()
     from shared_apps.core.actors import acting, command
     from shared_apps.core.context import institution, platform
+    from shared_apps.core.limits import STUDENTS
+    from shared_apps.tenants.entitlements import allow
     from shared_apps.tenants.services import find_tenant
 
-    with platform():
-        context = find_tenant(ours.EMPTY_SLUG).context
+    with platform(), acting(command("bench")):
+        context = allow(tenant=find_tenant(ours.EMPTY_SLUG), wanted={STUDENTS: 2 * ROWS}).context
     with institution(context), acting(command("bench")):
         print(json.dumps(_measure_here()))
 

@@ -23,7 +23,7 @@ school/rooms                1    1      2       1      1    4      2    5   9   
 school/grade-levels         1    1      .       1      1    4      2    4   8      0
 school/academic-years       1    1      .       1      1    4      2    4   8      0
 school/terms                1    1      2       1      1    4      2    15  6      13
-school/students             1    1      3       1      1    4      2    8   8      4
+school/students             1    1      3       1      1    4      2    6   8      4
 school/student-statuses     1    1      2       .      1    4      2    .   .      .
 school/guardians            1    1      .       1      1    4      2    4   5      3
 school/student-guardians    1    1      3       .      1    4      2    6   10     0

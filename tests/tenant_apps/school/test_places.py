@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.http import HttpResponse
+from django.test.utils import CaptureQueriesContext
 
 from shared_apps.core import quotas
 from shared_apps.core.context import InstitutionContext, institution
@@ -53,6 +54,31 @@ def how_many(context: InstitutionContext) -> int:
 @pytest.fixture
 def principal(db: None, greenwood: InstitutionContext) -> Asker:
     return as_person(greenwood, casting.of(greenwood).principal)
+
+
+def test_where_there_is_ample_room_a_count_of_a_moment_ago_is_believed(
+    db: None, greenwood: InstitutionContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new student costs no count of them all, but near the limit."""
+    monkeypatch.setattr(quotas, "_last_counts", {})
+    monkeypatch.setattr(quotas, "BELIEVED", 60.0)
+
+    def statements(students: int) -> list[str]:
+        with institution(limited(greenwood, students=students)), CaptureQueriesContext(connection) as asked:
+            register_student(**values(greenwood))
+        return [one["sql"] for one in asked if "advisory" in one["sql"] or "COUNT(*)" in one["sql"]]
+
+    assert [len(statements(100_000)) for _ in range(3)] == [1, 0, 0]
+    assert [len(statements(20_000)) for _ in range(2)] == [2, 2], "negative control: it might be used up in a moment"
+
+
+def test_bulk_requests_are_counted_however_much_room_there_is(
+    principal: Asker, greenwood: InstitutionContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = itertools.count()
+    monkeypatch.setattr(quotas, "_demand_exactly", lambda name, allowed: next(counts))
+    assert principal.post(f"{STUDENTS}bulk/", {"create": [body(greenwood) for _ in range(3)]}).status_code == 200
+    assert next(counts) == 1, "once for all of them"
 
 
 # Many at once
