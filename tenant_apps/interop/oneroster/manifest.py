@@ -78,7 +78,7 @@ def read_properties(package: Package, log: FindingLog, limits: Limits) -> dict[s
             text = CsvText(stream, MANIFEST, log, limits)
             rows = text.rows()
             header = next(rows, None)
-            if header is None or [name.strip() for name in header.cells] != ["propertyName", "value"]:
+            if header is None or [name.strip() for name in of_two(header.cells)] != ["propertyName", "value"]:
                 shown = quoted(",".join(header.cells)) if header else "empty"
                 log.error(
                     Code.HEADER_MISSPELT if header else Code.HEADER_MISSING,
@@ -97,7 +97,8 @@ def read_properties(package: Package, log: FindingLog, limits: Limits) -> dict[s
                     )
                 if not any(row.cells) or not row.sound:
                     continue
-                if len(row.cells) != 2:
+                cells = of_two(row.cells)
+                if len(cells) != 2:
                     log.error(
                         Code.ROW_LENGTH,
                         f"The row has {len(row.cells)} cells, the header 2: write one property and its value.",
@@ -105,12 +106,17 @@ def read_properties(package: Package, log: FindingLog, limits: Limits) -> dict[s
                         line=row.line,
                     )
                     continue
-                name, value = (cell.strip() for cell in row.cells)
+                name, value = (cell.strip() for cell in cells)
                 enter_property(name, value, row.line, properties, log)
     except PackageRefused as refusal:
         log.error(refusal.code, refusal.detail, file=MANIFEST, line=refusal.line)
         return None
     return properties
+
+
+def of_two(cells: list[str]) -> list[str]:
+    """The cells without empty ones after the second, such as spreadsheets write."""
+    return cells if any(cells[2:]) else cells[:2]
 
 
 def enter_property(name: str, value: str, line: int, properties: dict[str, tuple[str, int]], log: FindingLog) -> None:

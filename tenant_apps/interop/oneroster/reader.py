@@ -117,6 +117,8 @@ class _TableReader(Generic[R]):
         ]
         # Columns that are read past: the first line that fills a cell, and how many do.
         self.passed: dict[str, tuple[int, int]] = {}
+        # Rows with empty cells beyond the header's last, as spreadsheets write them: the first line, and how many.
+        self.padded = (0, 0)
 
     def _planned(self, header: str, kind: Any, pool: dict[str, str]) -> _PlannedColumn:
         return _PlannedColumn(
@@ -132,6 +134,7 @@ class _TableReader(Generic[R]):
         while batch := list(islice(sound, BATCH)):
             self._take(batch)
         self._report_passed()
+        self._report_padded()
         if not self.table.lines and not self.table.delta:
             self.log.warning(
                 Code.NO_ROWS,
@@ -150,6 +153,9 @@ class _TableReader(Generic[R]):
                     f"The file has more than {self.limits.rows:,} rows: split the roster.",
                     line=row.line,
                 )
+            if len(row.cells) > width and any(row.cells) and not any(row.cells[width:]):
+                self.padded = (self.padded[0] or row.line, self.padded[1] + 1)
+                del row.cells[width:]
             if len(row.cells) == width and row.sound and row.cells[0]:
                 yield row
             elif not any(row.cells):
@@ -313,6 +319,17 @@ class _TableReader(Generic[R]):
             code = Code.BAD_ENUM
             detail = f"{quoted(cell)} is no status: leave the cell empty, as a bulk file should."
         self.log.error(code, detail, file=self.file, line=line, column=self.named["status"])
+
+    def _report_padded(self) -> None:
+        line, count = self.padded
+        if count:
+            rows = "1 row has" if count == 1 else f"{count:,} rows have"
+            self.log.warning(
+                Code.ROW_LENGTH,
+                f"{rows} empty cells beyond the header's {self.width}, which are left aside: save without them.",
+                file=self.file,
+                line=line,
+            )
 
     def _report_passed(self) -> None:
         for header, (line, count) in self.passed.items():

@@ -117,6 +117,14 @@ def test_a_broken_header_or_row_of_the_manifest_is_named(tmp_path: Path) -> None
     assert place(only(empty, Code.HEADER_MISSING)) == ("manifest.csv", 1, None)
 
 
+def test_empty_cells_after_the_value_mean_nothing(tmp_path: Path) -> None:
+    def pad(tables: Tables) -> None:
+        for row in tables["manifest.csv"]:
+            row += ["", ""]
+
+    assert read(tmp_path, mutate=pad).findings == []
+
+
 def test_the_source_system_is_kept(tmp_path: Path) -> None:
     roster = read(tmp_path)
     assert (roster.system_name, roster.system_code) == ("Lyceum test", "LT")

@@ -121,6 +121,28 @@ def test_a_row_of_the_wrong_length_is_named_with_both_counts(tmp_path: Path, cel
     assert codes(roster) == {Code.ROW_LENGTH}
 
 
+def test_empty_cells_after_the_last_are_one_warning_for_the_file(tmp_path: Path) -> None:
+    def pad(tables: Tables) -> None:
+        for row in tables["users.csv"][1:]:
+            row.append("")
+        tables["users.csv"][3] += ["", ""]
+
+    sound, padded = read(tmp_path), read(tmp_path, mutate=pad)
+    assert padded.users == sound.users
+    finding = only(padded, Code.ROW_LENGTH)
+    assert (finding.severity, place(finding)) == ("warning", ("users.csv", 2, None))
+    assert f"{len(sound.users)} rows have empty cells beyond the header's 22" in finding.detail
+
+    def spill(tables: Tables) -> None:
+        pad(tables)
+        tables["users.csv"][3][-1] = "x"
+
+    # With something in it, a surplus cell is what a comma without quotation marks makes.
+    errors = [found for found in read(tmp_path, mutate=spill).findings if found.severity == "error"]
+    assert [place(found) for found in errors] == [("users.csv", 4, None)]
+    assert "quotation marks" in errors[0].detail
+
+
 def test_a_short_row_of_a_person_is_not_reported_again_where_others_name_them(tmp_path: Path) -> None:
     roster = read(tmp_path, mutate=lambda tables: tables["users.csv"][8].pop())
     assert codes(roster) == {Code.ROW_LENGTH}
