@@ -28,6 +28,7 @@ IDENTIFIER = re.compile(r"[0-9A-Za-z.\-_/@]{1,255}")
 EXTENSION = re.compile(r"ext:[0-9A-Za-z.\-_]{1,60}")
 EMAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+")
 DIGITS = re.compile(r"[0-9]{4}")
+SOME_DAY = re.compile(r"[1-9]")  # what 0000-00-00, 00/00/0000, NULL and n/a lack
 BREAKS = re.compile(r"[\r\n\t]+")
 
 
@@ -177,15 +178,16 @@ class Day(Kind):
                 return date.fromisoformat(text)
             except ValueError:
                 pass
-        raise CellRefused(
-            Code.BAD_DATE,
-            f"{quoted(text)} is no date: write year, month and day as YYYY-MM-DD, as in 2025-08-31.",
-        )
+        mend = "write year, month and day as YYYY-MM-DD, as in 2025-08-31."
+        if not self.required and not SOME_DAY.search(text):
+            mend = "leave the cell empty where there is none."
+        raise CellRefused(Code.BAD_DATE, f"{quoted(text)} is no date: {mend}")
 
 
 @dataclass(frozen=True, slots=True)
 class PersonsDay(Day):
-    """A day of somebody's life. Systems write 9999-12-31 for an end that is open (`end`): it is taken as blank."""
+    """A day of somebody's life. Systems write 1900-01-01 for no day and 9999-12-31 for an open end (`end`): both are
+    taken as blank."""
 
     end: bool = False
 
@@ -195,6 +197,13 @@ class PersonsDay(Day):
             raise CellRefused(
                 Code.BAD_DATE,
                 f"{day} is taken for an end that is open: leave the cell empty then.",
+                severity="warning",
+                value=None,
+            )
+        if day == FIRST_DAY:
+            raise CellRefused(
+                Code.BAD_DATE,
+                f"{day} is taken for no date: leave the cell empty where there is none.",
                 severity="warning",
                 value=None,
             )

@@ -30,6 +30,10 @@ BAD_CELLS = [
     ("demographics.csv", 1, "sex", "M", Code.BAD_ENUM, "male"),
     ("demographics.csv", 1, "birthDate", "2012-02-30", Code.BAD_DATE, "YYYY-MM-DD"),
     ("demographics.csv", 1, "birthDate", "30/01/2012", Code.BAD_DATE, "YYYY-MM-DD"),
+    ("demographics.csv", 1, "birthDate", "00/00/0000", Code.BAD_DATE, "leave the cell empty"),
+    ("enrollments.csv", 5, "endDate", "0000-00-00", Code.BAD_DATE, "leave the cell empty"),
+    ("enrollments.csv", 5, "endDate", "NULL", Code.BAD_DATE, "leave the cell empty"),
+    ("academicSessions.csv", 3, "endDate", "0000-00-00", Code.BAD_DATE, "YYYY-MM-DD"),
     ("demographics.csv", 1, "birthDate", "20120130", Code.BAD_DATE, "YYYY-MM-DD"),
     ("demographics.csv", 1, "birthDate", "2012-W05-1", Code.BAD_DATE, "YYYY-MM-DD"),
     ("demographics.csv", 1, "birthDate", "2012-01-30T00:00:00.000Z", Code.BAD_DATE, "YYYY-MM-DD"),
@@ -78,6 +82,22 @@ def test_an_end_in_the_year_9999_is_an_open_one(tmp_path: Path, file: str) -> No
     roster = read(tmp_path, mutate=lambda tables: put(tables, file, 1, "endDate", "9999-12-31"))
     assert (only(roster, Code.BAD_DATE).severity, roster.ok) == ("warning", True)
     assert (roster.roles if file == "roles.csv" else roster.enrollments)[0].end_date is None
+
+
+def test_the_first_day_that_databases_know_is_none(tmp_path: Path) -> None:
+    def fill(tables: Tables) -> None:
+        put(tables, "demographics.csv", 1, "birthDate", "1900-01-01")
+        put(tables, "enrollments.csv", 1, "endDate", "1900-01-01")
+        put(tables, "demographics.csv", 2, "birthDate", "1900-01-02")
+
+    roster = read(tmp_path, mutate=fill)
+    assert roster.ok
+    assert [place(finding) for finding in roster.findings] == [
+        ("enrollments.csv", 2, "endDate"),
+        ("demographics.csv", 2, "birthDate"),
+    ]
+    assert [row.birth_date for row in roster.demographics[:2]] == [None, date(1900, 1, 2)]
+    assert roster.enrollments[0].end_date is None
 
 
 GOOD_CELLS = [
