@@ -106,14 +106,22 @@ def _taken(slug: str) -> Conflict:
     return Conflict(f"The address {slug!r} is taken; choose another slug.", code="slug_taken")
 
 
+def _demand_no_operators() -> None:
+    """Raises Conflict: a platform has one tenant of operators."""
+    there = Tenant.objects.prefetch_related("domains").filter(kind=Kind.OPERATOR).first()
+    if there is not None:
+        detail = f"The operators are there already, at {there.host}; a platform has one such tenant."
+        raise Conflict(detail, code="operators_exist")
+
+
 def _claim(new: NewInstitution) -> Tenant:
     """The new row, or the one that a killed creation of the same slug left behind."""
     slug = check_slug(new.slug, kind=new.kind)
     tenant = Tenant(name=new.name.strip(), kind=new.kind, plan=new.plan, ordered=asdict(new))
     try:
         with transaction.atomic():
-            if new.kind == Kind.OPERATOR and Tenant.objects.filter(kind=Kind.OPERATOR).exists():
-                raise _taken(slug)
+            if new.kind == Kind.OPERATOR:
+                _demand_no_operators()
             tenant.save(force_insert=True)
             hold_slug(tenant, slug)
             return tenant

@@ -1,6 +1,7 @@
 """A directory and an object store keep backups alike: whole or not at all, and their trouble is no backup's fault."""
 
 import os
+import re
 import resource
 import signal
 from collections.abc import Callable, Iterator
@@ -235,14 +236,16 @@ def test_backup_verification_and_restore_go_through_it(
             call_command("tenant", *words)
         return capsys.readouterr().out
 
-    where = ordered("backup", "greenwood").split()[0]
+    where, _, size = ordered("backup", "greenwood").rstrip().partition(" ")
+    assert re.fullmatch(r"\([1-9][0-9]*\.[0-9] kB\)", size), "what is small is not 0.0 MB"
+    assert size[1:-1] in ordered("backups", "greenwood")
     assert where.startswith("s3://lyceum-backups/our/backups/" if kept == "object store" else "/")
-    assert "is restored." in ordered("verify-backup", "greenwood")
+    assert "is good: " in ordered("verify-backup", "greenwood")
     assert "restored" in ordered("backups", "greenwood")
     rename_the_campus(greenwood, "By mistake")
     ordered("restore", "greenwood", "--file", where)
     assert "By mistake" not in campus_names(now_at(greenwood))
     assert content_of(lumiere.schema_name) == neighbour
     ordered("backup", "--platform")
-    assert "is restored." in ordered("verify-backup", "--platform")
+    assert "is good: " in ordered("verify-backup", "--platform")
     assert where.rpartition("/")[0] not in ordered("backups", "--platform")

@@ -176,8 +176,10 @@ def test_the_command_refuses_bad_values_in_one_line_and_makes_nothing(db: None, 
 
 
 def test_there_is_one_tenant_of_operators(db: None, console: InstitutionContext) -> None:
-    with pytest.raises(CommandError, match="taken"):
+    with pytest.raises(CommandError, match=r"already, at console\.localhost"):
         call_in_platform("tenant", "create", "console2", "Other operators", "--operators")
+    with pytest.raises(CommandError, match="taken"):
+        call_in_platform("tenant", "create", "greenwood", "Negative control")
 
 
 def test_nothing_is_behind_after_a_migration(db: None) -> None:

@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import ProgrammingError
 from psycopg.errors import UndefinedTable
+from rich import filesize
 
 from shared_apps.core.actors import Actor, ActorKind, acting
 from shared_apps.core.context import Kind, State, institution
@@ -303,12 +304,12 @@ class Command(BaseCommand):
 
     def _backup(self, options: dict[str, Any]) -> None:
         made = back_up(tenant=_whose(options))
-        self.stdout.write(f"{store().where(made.file)} ({made.size / 1e6:.1f} MB)")
+        self.stdout.write(f"{store().where(made.file)} ({filesize.decimal(made.size)})")
 
     def _backups(self, options: dict[str, Any]) -> None:
         kept = store()
         for made in Backup.objects.filter(tenant=_whose(options)):
-            at, size = f"{made.made_at:%Y-%m-%d %H:%M:%S} UTC", f"{made.size / 1e6:8.1f} MB"
+            at, size = f"{made.made_at:%Y-%m-%d %H:%M:%S} UTC", f"{filesize.decimal(made.size):>11}"
             self.stdout.write(f"{at}  {size}  {made.verdict or 'unverified':10}  {kept.where(made.file)}")
 
     def _verify_backup(self, options: dict[str, Any]) -> None:
@@ -316,9 +317,11 @@ class Command(BaseCommand):
         where = store().where(looked.file)
         if looked.verdict == Backup.Verdict.BAD:
             raise CommandError(f"{where} is bad: {looked.complaint}")
-        why = "no key for it, a newer release, or no right to make a database"
-        lacks = f", but cannot be restored here ({why})" if looked.verdict == Backup.Verdict.INTACT else ""
-        self.stdout.write(f"{where} is {looked.verdict}{lacks}.")
+        if looked.verdict == Backup.Verdict.INTACT:
+            why = "no key for it, a newer release, or no right to make a database"
+            self.stdout.write(f"{where} is intact, but cannot be restored here ({why}).")
+        else:
+            self.stdout.write(f"{where} is good: what was restored from it, aside, is what it says.")
 
     def _newest(self, tenant: Tenant | None) -> Backup:
         newest = Backup.objects.filter(tenant=tenant).first()
