@@ -1,6 +1,6 @@
 """Reports that people ask for or that come by themselves, and the files that they became."""
 
-from datetime import time
+from datetime import date, time
 from typing import Any
 
 from django.conf import settings
@@ -15,6 +15,9 @@ from shared_apps.core.models import Record
 from tenant_apps.accounts.models import Role
 from tenant_apps.eventlog.models import Job
 from tenant_apps.files.models import StoredFile
+from tenant_apps.school.standards import FIRST_DAY
+
+YEARS_AHEAD = 10  # of which a report may be asked for: nobody has planned farther
 
 
 class Format(models.TextChoices):
@@ -145,6 +148,10 @@ class ReportRun(Record):
 
     def clean(self) -> None:
         demand_formats(self.formats, self.definition)
+        last = date(local_date().year + YEARS_AHEAD, 12, 31)
+        if not FIRST_DAY <= self.on <= last:
+            detail = f"The day must lie between {FIRST_DAY} and {last}."
+            raise ValidationError({"on": ValidationError(detail, code="implausible_day")})
 
 
 class ReportArtifact(Record):

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import time_machine
 from django.utils import timezone
 
 from shared_apps.core.clock import local_date
@@ -47,6 +48,18 @@ def test_a_day_left_out_is_today(cast: casting.Cast) -> None:
     answer = as_person(cast.institution, cast.principal).post(RUNS, {"definition": str(enrolment_report().pk)})
     assert answer.status_code == 201, answer.content
     assert answer.json()["on"] == local_date().isoformat()
+
+
+@pytest.mark.parametrize(
+    ("day", "status"),
+    [("1800-01-01", 400), ("1899-12-31", 400), ("1900-01-01", 201), ("2036-12-31", 201), ("2037-01-01", 400)],
+)
+def test_a_day_of_which_nobody_can_know_anything_is_refused(cast: casting.Cast, day: str, status: int) -> None:
+    with time_machine.travel(datetime(2026, 5, 1, 12, tzinfo=UTC), tick=False):
+        asker = as_person(cast.institution, cast.principal)
+        answer = asker.post(RUNS, {"definition": str(enrolment_report().pk), "on": day})
+    assert answer.status_code == status, answer.content
+    assert [error["pointer"] for error in answer.json().get("errors", ())] == (["/on"] if status == 400 else [])
 
 
 def test_a_campus_office_reports_its_campus_and_a_teacher_nothing(cast: casting.Cast) -> None:
