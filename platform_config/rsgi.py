@@ -10,6 +10,7 @@ import asyncio
 import io
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,7 +21,7 @@ from django.conf import settings
 
 from platform_config.wsgi import application as wsgi_application
 from shared_apps.core.errors import InternalError, Invalid, Problem, TimedOut, TooLarge, Unavailable
-from shared_apps.core.middleware import HEADERS
+from shared_apps.core.middleware import HEADERS, request_id
 
 THREADS = 4  # requests in work at once in each process: each thread has a database connection of its own
 MOST_WAIT = 10.0  # seconds that a request waits for a thread before it is asked to come back
@@ -33,6 +34,7 @@ IN_MEMORY = 256 * 1024  # bytes of a body; the rest of a longer one lies on disk
 PIECE = 256 * 1024  # an answer of up to this many bytes leaves whole
 Headers = list[tuple[str, str]]
 log = structlog.get_logger(__name__)
+requests = structlog.get_logger("lyceum.request")
 
 
 class Said:
@@ -96,16 +98,20 @@ class Application:
         self._most_upload = max(settings.ROSTER_UPLOAD_MAX_BYTES, settings.TABLE_UPLOAD_MAX_BYTES) + FORM
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
+        began = time.perf_counter()
+        name = request_id("")
         try:
             environ = _environ(scope)
+            name = environ["HTTP_X_REQUEST_ID"] = request_id(environ.get("HTTP_X_REQUEST_ID", name))
             await self._read_body(environ, protocol)
             answered = await self._worked_on(environ)
         except Problem as problem:
-            _refuse(problem, protocol)
+            _refuse(problem, scope, protocol, name, began)
             return
         except Exception as defect:
-            log.error("defect", path=scope.path, exc_info=defect)
-            _refuse(InternalError("Something went wrong on our side."), protocol)
+            log.error("defect", request_id=name, path=scope.path, exc_info=defect)
+            unknown = InternalError("Something went wrong on our side; quote the request id to support.")
+            _refuse(unknown, scope, protocol, name, began)
             return
         if answered.rest is None:
             protocol.response_bytes(answered.status, answered.headers, answered.begin)
@@ -181,10 +187,20 @@ async def _collect(protocol: Any, most: int) -> tuple[Any, int]:
     return body, size
 
 
-def _refuse(problem: Problem, protocol: Any) -> None:
-    """The problem as an answer; no middleware has seen the request."""
-    headers = [("content-type", "application/problem+json"), *HEADERS, *problem.headers.items()]
-    protocol.response_bytes(problem.status, headers, orjson.dumps(problem.body("")))
+def _refuse(problem: Problem, scope: Any, protocol: Any, name: str, began: float) -> None:
+    """The problem as an answer, and its log line; no middleware has seen the request, whose id is `name`."""
+    headers = [("content-type", "application/problem+json"), ("x-request-id", name), *HEADERS]
+    protocol.response_bytes(problem.status, [*headers, *problem.headers.items()], orjson.dumps(problem.body(name)))
+    requests.info(
+        "request",
+        method=scope.method,
+        path=scope.path,
+        status=problem.status,
+        ms=round((time.perf_counter() - began) * 1000, 1),
+        request_id=name,
+        institution=None,
+        user=None,
+    )
 
 
 def _length(text: str) -> int:

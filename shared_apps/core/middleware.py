@@ -35,6 +35,11 @@ HEADERS = (
 )
 
 
+def request_id(asked: str) -> str:
+    """The id that the caller gave the request, or a new one where they gave none that may stand in a log."""
+    return asked if REQUEST_ID.match(asked) else token_hex(12)
+
+
 class RequestMiddleware:
     """Health answers before any host lookup; everything else goes on with a request id."""
 
@@ -43,8 +48,7 @@ class RequestMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         began = time.perf_counter()
-        asked = request.META.get("HTTP_X_REQUEST_ID", "")
-        request.request_id = asked if REQUEST_ID.match(asked) else token_hex(12)
+        request.request_id = request_id(request.META.get("HTTP_X_REQUEST_ID", ""))
         path = request.META.get("PATH_INFO", "/")
         if request.META.get("HTTP_X_FORWARDED_PROTO") == "https" and is_trusted_proxy(request.META["REMOTE_ADDR"]):
             request.META["wsgi.url_scheme"] = request.environ["wsgi.url_scheme"] = "https"
