@@ -11,6 +11,7 @@ from django.db.models.functions import Lower
 from shared_apps.core.models import Record
 from shared_apps.core.permissions import Scope
 from shared_apps.core.registry import registry
+from shared_apps.core.standards import language_tag, time_zone_name
 from tenant_apps.accounts.querysets import SessionQuerySet, UserRoleQuerySet
 
 
@@ -36,8 +37,8 @@ class User(AbstractBaseUser, PermissionsMixin, Record):
 
     email = models.EmailField(max_length=254)
     full_name = models.CharField(max_length=200, blank=True)
-    language = models.CharField(max_length=15, blank=True)
-    time_zone = models.CharField(max_length=63, blank=True)
+    language = models.CharField(max_length=15, blank=True, validators=[language_tag])
+    time_zone = models.CharField(max_length=63, blank=True, validators=[time_zone_name])
     is_active = models.BooleanField(default=True)
     token_version = models.PositiveIntegerField(default=1)
 

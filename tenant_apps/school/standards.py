@@ -2,8 +2,6 @@
 
 import re
 from datetime import date
-from functools import cache
-from zoneinfo import available_timezones
 
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
@@ -22,28 +20,12 @@ CURRENCY_CODES = (
 CURRENCIES = frozenset(CURRENCY_CODES.split())
 
 country_code = RegexValidator(re.compile(r"\A[A-Z]{2}\Z"), "Use the two capital letters of ISO 3166-1, such as FR.")
-language_tag = RegexValidator(
-    re.compile(r"\A[a-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z"), "Use a language tag of BCP 47, such as en or pt-BR."
-)
 
 
 def currency_code(value: str) -> None:
     """Refuses what is not an ISO 4217 code."""
     if value not in CURRENCIES:
         raise ValidationError("%(value)s is not a currency of ISO 4217, such as EUR.", params={"value": value})
-
-
-@cache
-def _time_zones() -> frozenset[str]:
-    return frozenset(available_timezones())  # which reads a directory of 600 files
-
-
-def time_zone_name(value: str) -> None:
-    """Refuses what is not in the IANA time zone database."""
-    if value not in _time_zones():
-        raise ValidationError(
-            "%(value)s is not a time zone of the IANA database, such as Europe/Paris.", params={"value": value}
-        )
 
 
 # Nobody who learns or works today was born before; a day outside of these is a slip of the pen, or a system's "never".

@@ -7,7 +7,7 @@ import re
 from datetime import date, datetime
 from typing import Any
 
-from django.core.validators import RegexValidator
+from django.core.exceptions import ValidationError
 from django.db import models
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
@@ -332,7 +332,8 @@ def _type(field: models.Field, kind: str) -> Any:
 def record_example(resource: ResourceViewSet | type[ResourceViewSet]) -> dict[str, Any]:
     """A record as the API shows it, from the declaration's own example where it has one."""
     model = resource.queryset.model
-    return {name: resource.example.get(name, _value(model._meta.get_field(name))) for name in resource.all_fields}
+    said = resource.example
+    return {name: said[name] if name in said else _value(model._meta.get_field(name)) for name in resource.all_fields}
 
 
 def _value(field: Any) -> Any:
@@ -367,13 +368,16 @@ def _value(field: Any) -> Any:
 
 
 def _text(field: Any) -> str | None:
-    """A text that the column's own rules accept; a code of two letters has a pattern that no word fits."""
+    """A text that the column's own rules accept; a code of two letters has a rule that no word keeps."""
     if field.null:
         return None
     if isinstance(field.default, str) and field.default:
         return str(field.default)
-    ruled = any(isinstance(validator, RegexValidator) for validator in field.validators)
-    return "" if ruled and field.blank else "Text"
+    try:
+        field.run_validators("Text")
+    except ValidationError:
+        return ""
+    return "Text"
 
 
 def _body_value(field: serializers.Field) -> Any:

@@ -7,6 +7,7 @@ from django.db import migrations, models
 
 import shared_apps.core.ids
 import shared_apps.core.permissions
+import shared_apps.core.standards
 
 
 class Migration(migrations.Migration):
@@ -60,8 +61,14 @@ class Migration(migrations.Migration):
                 ),
                 ("email", models.EmailField(max_length=254)),
                 ("full_name", models.CharField(blank=True, max_length=200)),
-                ("language", models.CharField(blank=True, max_length=15)),
-                ("time_zone", models.CharField(blank=True, max_length=63)),
+                (
+                    "language",
+                    models.CharField(blank=True, max_length=15, validators=[shared_apps.core.standards.language_tag]),
+                ),
+                (
+                    "time_zone",
+                    models.CharField(blank=True, max_length=63, validators=[shared_apps.core.standards.time_zone_name]),
+                ),
                 ("is_active", models.BooleanField(default=True)),
                 ("token_version", models.PositiveIntegerField(default=1)),
                 (

@@ -12,6 +12,7 @@ from django.db import migrations, models
 
 import shared_apps.core.ids
 import shared_apps.core.search
+import shared_apps.core.standards
 import tenant_apps.school.standards
 
 
@@ -203,12 +204,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         max_length=15,
-                        validators=[
-                            django.core.validators.RegexValidator(
-                                re.compile("\\A[a-z]{2,3}(-[A-Za-z0-9]{2,8})*\\Z"),
-                                "Use a language tag of BCP 47, such as en or pt-BR.",
-                            )
-                        ],
+                        validators=[shared_apps.core.standards.language_tag],
                     ),
                 ),
                 (
@@ -299,12 +295,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         default="en",
                         max_length=15,
-                        validators=[
-                            django.core.validators.RegexValidator(
-                                re.compile("\\A[a-z]{2,3}(-[A-Za-z0-9]{2,8})*\\Z"),
-                                "Use a language tag of BCP 47, such as en or pt-BR.",
-                            )
-                        ],
+                        validators=[shared_apps.core.standards.language_tag],
                     ),
                 ),
                 (
@@ -316,7 +307,7 @@ class Migration(migrations.Migration):
                 (
                     "time_zone",
                     models.CharField(
-                        default="UTC", max_length=63, validators=[tenant_apps.school.standards.time_zone_name]
+                        default="UTC", max_length=63, validators=[shared_apps.core.standards.time_zone_name]
                     ),
                 ),
                 (
@@ -428,12 +419,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         max_length=15,
-                        validators=[
-                            django.core.validators.RegexValidator(
-                                re.compile("\\A[a-z]{2,3}(-[A-Za-z0-9]{2,8})*\\Z"),
-                                "Use a language tag of BCP 47, such as en or pt-BR.",
-                            )
-                        ],
+                        validators=[shared_apps.core.standards.language_tag],
                     ),
                 ),
                 (
@@ -563,12 +549,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         max_length=15,
-                        validators=[
-                            django.core.validators.RegexValidator(
-                                re.compile("\\A[a-z]{2,3}(-[A-Za-z0-9]{2,8})*\\Z"),
-                                "Use a language tag of BCP 47, such as en or pt-BR.",
-                            )
-                        ],
+                        validators=[shared_apps.core.standards.language_tag],
                     ),
                 ),
                 (

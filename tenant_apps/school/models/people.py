@@ -8,10 +8,11 @@ from django.db.models import F, Func, Value
 
 from shared_apps.core.models import Record
 from shared_apps.core.search import folded_index, folded_text
+from shared_apps.core.standards import language_tag
 from tenant_apps.school.models.ground import SourcedRecord, ends_after_start
 from tenant_apps.school.models.places import Campus, GradeLevel
 from tenant_apps.school.querysets import StudentGuardianQuerySet
-from tenant_apps.school.standards import country_code, language_tag, plausible_day, possible_birth_date
+from tenant_apps.school.standards import country_code, plausible_day, possible_birth_date
 
 
 def date_range(start: str = "starts_on", end: str = "ends_on") -> Func:

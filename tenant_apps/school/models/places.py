@@ -4,8 +4,9 @@ from django.db import models
 from django.db.models import Q
 
 from shared_apps.core.models import Record
+from shared_apps.core.standards import language_tag, time_zone_name
 from tenant_apps.school.models.ground import SourcedRecord
-from tenant_apps.school.standards import country_code, currency_code, language_tag, time_zone_name
+from tenant_apps.school.standards import country_code, currency_code
 
 
 class Institution(SourcedRecord):

@@ -168,7 +168,10 @@ def test_the_command_lists_and_shows_institutions(db: None, greenwood: Instituti
         call_in_platform("tenant", "show", "nowhere")
 
 
-@pytest.mark.parametrize("wrong", [["--currency", "ZZZ"], ["--time-zone", "Mars/Olympus"], ["--admin-email", "nobody"]])
+@pytest.mark.parametrize(
+    "wrong",
+    [["--currency", "ZZZ"], ["--time-zone", "Mars/Olympus"], ["--admin-email", "nobody"], ["--language", "xx"]],
+)
 def test_the_command_refuses_bad_values_in_one_line_and_makes_nothing(db: None, wrong: list[str]) -> None:
     with pytest.raises(CommandError):
         call_in_platform("tenant", "create", "rheintal", "Rheintal", *wrong)

@@ -43,6 +43,7 @@ def test_an_operator_makes_an_institution_that_answers_at_once(transactional_db:
         ({"currency": "euro"}, "/currency"),
         ({"currency": "ZZZ"}, "/currency"),
         ({"time_zone": "Mars/Olympus"}, "/time_zone"),
+        ({"language": "xx"}, "/language"),
         ({"plan_of_mine": 1}, "/plan_of_mine"),
     ],
 )

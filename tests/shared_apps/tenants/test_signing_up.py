@@ -135,6 +135,7 @@ def test_without_a_count_nobody_signs_up(visitor: Asker, monkeypatch: pytest.Mon
         ({"name": ""}, "/name"),
         ({"currency": "ZZZ"}, "/currency"),
         ({"time_zone": "Mars/Olympus"}, "/time_zone"),
+        ({"language": "xx"}, "/language"),
         ({"kind": "operator"}, "/kind"),
     ],
 )

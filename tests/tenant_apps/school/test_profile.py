@@ -34,6 +34,9 @@ def test_a_second_profile_is_refused_by_the_database(inside: InstitutionContext)
         ("time_zone", "Mars/Olympus", "Asia/Kolkata"),
         ("country", "Germany", "DE"),
         ("language", "English", "pt-BR"),
+        ("language", "xx", "so"),
+        ("language", "fr-Xxxx", "sr-Latn-RS"),
+        ("language", "EN", "yue"),
     ],
 )
 def test_codes_are_those_of_the_standards(inside: InstitutionContext, field: str, wrong: str, right: str) -> None:
