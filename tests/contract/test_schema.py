@@ -11,11 +11,13 @@ from django.test import Client
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from shared_apps.core.api.permissions import ANYONE
-from shared_apps.core.api.schema import REFUSALS
+from shared_apps.core.api.schema import EXAMPLE_ID, REFUSALS
 from shared_apps.core.api.views import PlatformView
 from shared_apps.core.context import InstitutionContext, institution
+from shared_apps.core.permissions import Action
 from tests import cast as casting
 from tests.api import Asker, as_person, host_of
+from tests.contract import making
 from tests.contract.documented import complaints, document
 from tests.contract.served import SERVED, patterns
 
@@ -179,6 +181,27 @@ def test_a_parameter_that_is_not_documented_would_be_found() -> None:
         parameters = ("page", "page_size", "state", "search", "colour")
 
     assert undocumented("operator", "/api/v1/platform/institutions/", Taking) == ["colour"]
+
+
+def example_of_a_new(path: str) -> dict[str, Any]:
+    content = document("institution")["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+    (value,) = examples(content)
+    return dict(value)
+
+
+@pytest.mark.parametrize("path", [path for path, resource in SERVED.items() if Action.ADD in resource.exposed])
+def test_the_example_of_a_new_record_is_taken_as_it_is(
+    principal: Asker, greenwood: InstitutionContext, path: str
+) -> None:
+    """But for the records that it must refer to, whose ids nobody can know."""
+    cast = casting.of(greenwood)
+    with institution(greenwood):
+        making.write_ground(cast)
+        real = making.new(cast, path, SERVED[path])
+    example = example_of_a_new(path)
+    given = {name: real[name] if value == EXAMPLE_ID else value for name, value in example.items()}
+    answer = principal.post(path, given)
+    assert answer.status_code == 201, (given, answer.content)
 
 
 @pytest.fixture

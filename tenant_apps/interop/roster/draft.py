@@ -60,7 +60,7 @@ class Plan:
     state_moves: list[StateMove] = field(default_factory=list)
     new_statuses: list[Values] = field(default_factory=list)  # (id, student_id, state, starts_on, ends_on, reason)
     enrolled_more: int = 0  # enrolled students, after the import against before
-    leaving: set[UUID] = field(default_factory=set)  # students and staff whom a delta takes out
+    leaving: dict[UUID, date] = field(default_factory=dict)  # students and staff whom a delta takes out: from when
     departed: dict[UUID, date] = field(default_factory=dict)  # students who are gone and stay so: since when
 
     # What later tables ask of earlier ones: ids by the roster's sourcedId.

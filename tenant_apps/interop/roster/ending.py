@@ -24,12 +24,16 @@ KEPT = ("orgs.csv", "academicSessions.csv", "courses.csv", "demographics.csv")
 
 
 class Leaver(NamedTuple):
-    """Somebody to be taken out: `org` is the school that the role was held in, "" for all of them."""
+    """Somebody to be taken out: `org` is the school that the role was held in, "" for all of them.
+
+    `ended_on` is the end that the role itself has; None where it, or the person, is to be deleted: as of today.
+    """
 
     sourced_id: str
     line: int
     file: str
     org: str
+    ended_on: date | None = None
 
 
 def leavers(plan: Plan, roles: frozenset[str]) -> Iterator[Leaver]:
@@ -43,10 +47,27 @@ def leavers(plan: Plan, roles: frozenset[str]) -> Iterator[Leaver]:
             yield Leaver(row.user_sourced_id, row.line, ROLES, row.org_sourced_id or "")
 
 
-def leaving_students(plan: Plan) -> dict[UUID, Leaver]:
-    """Students whom the package takes out. A role at another school than theirs ends nothing here."""
-    campus_of: dict[UUID, UUID] = dict(stored_rows(Student, ("id", "campus_id"))) if plan.roster.ended else {}
-    return _of_campus(plan, leavers(plan, STUDENT_ROLES), plan.students, campus_of)
+def students_gone(plan: Plan) -> set[str]:
+    """The sourcedIds of those whose roles as a student have all ended."""
+    held = [row for row in plan.roster.roles if row.role in STUDENT_ROLES]
+    still = {row.user_sourced_id for row in held if row.end_date is None or row.end_date > plan.today}
+    return {row.user_sourced_id for row in held} - still
+
+
+def leaving_students(plan: Plan, gone: set[str]) -> dict[UUID, Leaver]:
+    """Students whom the package takes out, by a deletion or, in a delta, by the end of their role (`gone`).
+
+    A role at another school than theirs ends nothing here, nor does a secondary one.
+    """
+    over: list[Leaver] = []
+    if ROLES in plan.roster.delta:
+        over = [
+            Leaver(row.user_sourced_id, row.line, ROLES, row.org_sourced_id, row.end_date)
+            for row in sorted(plan.roster.roles, key=lambda row: row.end_date or date.max, reverse=True)
+            if row.role in STUDENT_ROLES and row.role_type != "secondary" and row.user_sourced_id in gone
+        ]
+    campus_of: dict[UUID, UUID] = dict(stored_rows(Student, ("id", "campus_id"))) if plan.roster.ended or over else {}
+    return _of_campus(plan, (*leavers(plan, STUDENT_ROLES), *over), plan.students, campus_of)
 
 
 def plan_leaving_staff(plan: Plan) -> None:
@@ -63,7 +84,7 @@ def plan_leaving_staff(plan: Plan) -> None:
                 _not_closed(plan, leaver.sourced_id, begins, file=leaver.file, line=leaver.line)
                 continue
             change.closed.append((row_id, plan.today))
-        plan.leaving.add(row_id)
+        plan.leaving[row_id] = plan.today
 
 
 def plan_leaving_guardians(plan: Plan, change: TableChange) -> None:
@@ -117,18 +138,19 @@ def plan_ended_enrolments(plan: Plan, change: TableChange, named: set[str]) -> d
         return {}
     person = "student_id" if change.model is Enrolment else "staff_id"
     ends: dict[UUID, date] = {}
-    columns = ("id", "sourced_id", "starts_on", "ends_on")
+    columns = ("id", "sourced_id", person, "starts_on", "ends_on")
     where = f"(sourced_id = ANY(%s) OR section_id = ANY(%s) OR {person} = ANY(%s))"
     parameters: list[Any] = [list(keys), list(sections), list(plan.leaving)]
-    for row_id, key, starts_on, ends_on in stored_rows(change.model, columns, where, parameters):
+    for row_id, key, who, starts_on, ends_on in stored_rows(change.model, columns, where, parameters):
         keys.pop(key, None)
-        if key in named or (ends_on is not None and ends_on <= max(plan.today, starts_on)):
+        day = plan.leaving.get(who, plan.today)
+        if key in named or (ends_on is not None and ends_on <= max(day, starts_on)):
             continue
-        if starts_on >= plan.today and change.model is SectionTeacher:
+        if starts_on >= day and change.model is SectionTeacher:
             _not_closed(plan, key or str(row_id), starts_on, file=ENROLLMENTS)
             continue
         # One that was planned and never came about holds no day.
-        ends[row_id] = max(plan.today, starts_on)
+        ends[row_id] = max(day, starts_on)
         change.closed.append((row_id, ends[row_id]))
     return ends
 

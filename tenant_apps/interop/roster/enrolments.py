@@ -79,7 +79,8 @@ def _plan_rows(
             if person is None and plan.roster.delta:
                 _report_no_role(plan, row)
             continue  # An error at the user or the class says why.
-        if person in plan.leaving or section in ended:
+        leaves = plan.leaving.get(person)
+        if section in ended or (leaves is not None and (row.end_date is None or row.end_date > leaves)):
             ending.append(row)
             continue
         departed = plan.departed.get(person)
@@ -93,7 +94,7 @@ def _plan_rows(
         lines[row.sourced_id] = row.line
     ids = change.compare(wanted, stored, blank_counts=("ends_on",))
     if ending:
-        detail = f"{len(ending):,} enrolments of people or in classes that are to be deleted are not imported."
+        detail = f"{len(ending):,} enrolments of people who leave, or in classes to be deleted, are not imported."
         plan.log.note(
             "warning",
             PlanCode.ENROLLMENT_NOT_IMPORTED,

@@ -14,7 +14,7 @@ from shared_apps.core.quotas import exceeded, limits_of, used
 from tenant_apps.interop.oneroster.findings import quoted
 from tenant_apps.interop.oneroster.layout import STUDENT_ROLES
 from tenant_apps.interop.roster.draft import Plan, StateMove
-from tenant_apps.interop.roster.ending import leaving_students
+from tenant_apps.interop.roster.ending import Leaver, leaving_students, students_gone
 from tenant_apps.interop.roster.findings import PlanCode
 from tenant_apps.interop.roster.tables import TableChange, stored_rows
 from tenant_apps.school.models import Student, StudentStatus
@@ -25,6 +25,7 @@ STATUS_COLUMNS = ("id", "student_id", "state", "starts_on", "ends_on", "reason")
 IMPORTED = "Imported from a roster"
 LACKED = "Missing in an imported roster"
 DELETED = "Deleted in an imported roster"
+OVER = "Left in an imported roster"
 RETURNED = "In an imported roster again"
 
 
@@ -38,6 +39,11 @@ class Present(NamedTuple):
     since: date
     reason: str
 
+    @property
+    def first_day(self) -> date:
+        """Of the present stay."""
+        return max(self.since, self.joined_on or self.since)
+
 
 def plan_states(plan: Plan) -> None:
     """First rows of the history of new students; who lacked in an earlier roster and is back; who lacks now."""
@@ -46,7 +52,9 @@ def plan_states(plan: Plan) -> None:
     present = _present()
     known = {row.user_sourced_id: row.line for row in plan.roster.roles if row.role in STUDENT_ROLES}
     known |= {row.sourced_id: row.line for row in plan.roster.users if row.sourced_id in plan.students}
-    leaving, gone = leaving_students(plan), _gone(plan)
+    gone = students_gone(plan)
+    taken = leaving_students(plan, gone)
+    leaving = {each.id: taken[each.id] for each in present if each.id in taken and _leaves(each, taken[each.id])}
     changed = {row[0] for row in change.changed}
     differing: dict[str, list[int]] = defaultdict(list)
     for student in present:
@@ -56,7 +64,7 @@ def plan_states(plan: Plan) -> None:
             if student.sourced_id in gone:
                 differing[student.state].append(known[student.sourced_id])
             continue
-        taken_out = student.state == StudentState.LEFT and student.reason in (LACKED, DELETED)
+        taken_out = student.state == StudentState.LEFT and student.reason in (LACKED, DELETED, OVER)
         if taken_out and student.since <= plan.today and student.sourced_id not in gone:
             plan.state_moves.append(StateMove(student.id, StudentState.ENROLLED, plan.today, RETURNED))
             change.moved += student.id not in changed
@@ -74,18 +82,21 @@ def plan_states(plan: Plan) -> None:
             "it by hand, or take them out of the roster."
         )
         plan.log.note("warning", PlanCode.STATE_DIFFERS, detail, file=USERS, line=min(lines), column="sourcedId")
-    _leave(plan, change, [student for student in present if student.id in leaving], DELETED)
-    plan.leaving |= leaving.keys()
+    for student in present:
+        if student.id in leaving:
+            ended_on = leaving[student.id].ended_on
+            plan.leaving[student.id] = ended_on or plan.today
+            _leave(plan, change, [student], OVER if ended_on else DELETED, plan.leaving[student.id])
     if plan.close_missing:
         _close(plan, change, [student for student in present if student.sourced_id not in known])
     _count_places(plan, change)
 
 
-def _gone(plan: Plan) -> set[str]:
-    """The sourcedIds of those whose roles as a student have all ended: such a row calls nobody back."""
-    held = [row for row in plan.roster.roles if row.role in STUDENT_ROLES]
-    still = {row.user_sourced_id for row in held if row.end_date is None or row.end_date > plan.today}
-    return {row.user_sourced_id for row in held} - still
+def _leaves(student: Present, leaver: Leaver) -> bool:
+    """A role that ended before the present stay began says nothing of it, nor of who has left already."""
+    if leaver.ended_on is None:
+        return True
+    return student.state == StudentState.ENROLLED and student.first_day < leaver.ended_on
 
 
 def _count_places(plan: Plan, change: TableChange) -> None:
@@ -145,20 +156,20 @@ def _close(plan: Plan, change: TableChange, missing: list[Present]) -> None:
         detail = f"The roster has no students at all, so {len(enrolled):,} stored ones stay enrolled."
         plan.log.note("warning", PlanCode.NOTHING_TO_CLOSE_BY, detail, file=USERS)
     else:
-        _leave(plan, change, enrolled, LACKED)
+        _leave(plan, change, enrolled, LACKED, plan.today)
 
 
-def _leave(plan: Plan, change: TableChange, students: list[Present], reason: str) -> None:
-    """Those who are enrolled have left today."""
+def _leave(plan: Plan, change: TableChange, students: list[Present], reason: str, on: date) -> None:
+    """Those who are enrolled have left as of `on`."""
     for student in students:
         if student.state != StudentState.ENROLLED:
             continue
-        first = max(student.since, student.joined_on or student.since)
-        if first >= plan.today:
-            detail = f"{quoted(student.sourced_id)} is to leave, but joins only on {first}: change it by hand."
+        if student.first_day >= on:
+            joins = student.first_day
+            detail = f"{quoted(student.sourced_id)} is to leave, but joins only on {joins}: change it by hand."
             plan.log.note("warning", PlanCode.NOT_CLOSED, detail, file=USERS, column="sourcedId")
             continue
-        plan.state_moves.append(StateMove(student.id, StudentState.LEFT, plan.today, reason))
+        plan.state_moves.append(StateMove(student.id, StudentState.LEFT, on, reason))
         change.ended += 1
 
 
