@@ -141,6 +141,61 @@ def test_a_student_who_changes_schools_stays(tmp_path: Path) -> None:
     assert (student.state, student.campus.sourced_id) == ("enrolled", "school-2")
 
 
+def role(end: str, *, held: str = "primary", org: str = "school-1") -> Callable[[Tables], None]:
+    """The delta of one role of student-1."""
+
+    def change(tables: Tables) -> None:
+        tables.setdefault("roles.csv", [ROLES_HEADER])
+        add(
+            tables, "roles.csv", sourcedId=f"r{len(tables['roles.csv'])}", status="active", dateLastModified=STAMP,
+            userSourcedId="student-1", roleType=held, role="student", endDate=end, orgSourcedId=org,
+        )  # fmt: skip
+        set_mode(tables, "roles")
+
+    return change
+
+
+def test_a_student_whose_role_has_ended_leaves_on_that_day(tmp_path: Path) -> None:
+    plan = delta(tmp_path, role("2026-02-20"))
+    student = Student.objects.get(sourced_id="student-1")
+    left_on = date(2026, 2, 20)
+    assert (student.state, student.left_on, plan.counts["students"]["closed"]) == ("left", left_on, 1)
+    assert found(plan, "state-differs") == []
+    assert set(Enrolment.objects.filter(student=student).values_list("ends_on", flat=True)) == {left_on}
+    # A later delta in which the role goes on calls back whom a roster took out.
+    delta(tmp_path, role(""))
+    assert Student.objects.get(sourced_id="student-1").state == "enrolled"
+    # The naive way, that a role which is over always takes out: an old one would end the stay that began after it.
+    plan = delta(tmp_path, role("2026-02-20"))
+    assert Student.objects.get(sourced_id="student-1").state == "enrolled"
+    assert len(found(plan, "state-differs")) == 1
+
+
+@pytest.mark.parametrize(
+    "roles",
+    [
+        [role("2026-03-02")],
+        [role("2026-02-20", held="secondary")],
+        [role("2026-02-20", org="school-2")],
+        [role("2026-02-20"), role("", held="secondary", org="school-2")],
+    ],
+    ids=["not yet", "secondary", "of another school", "beside another"],
+)
+def test_a_role_that_does_not_say_so_lets_nobody_go(tmp_path: Path, roles: list[Callable[[Tables], None]]) -> None:
+    delta(tmp_path, lambda tables: [change(tables) for change in roles])
+    assert Student.objects.get(sourced_id="student-1").state == "enrolled"
+
+
+def test_in_a_bulk_file_a_role_that_has_ended_takes_nobody_away(tmp_path: Path) -> None:
+    def end(tables: Tables) -> None:
+        for row in tables["roles.csv"][1:]:
+            row[ROLES_HEADER.index("endDate")] = "2026-02-20" if row[3] == "student-1" else ""
+
+    plan = bring_rows(tmp_path, mutate=end)
+    assert Student.objects.get(sourced_id="student-1").state == "enrolled"
+    assert len(found(plan, "state-differs")) == 1
+
+
 def test_a_deleted_teacher_s_employment_and_lessons_end(tmp_path: Path) -> None:
     teacher = SectionTeacher.objects.exclude(sourced_id=None).select_related("staff")[0].staff
     lessons = SectionTeacher.objects.filter(staff=teacher).count()

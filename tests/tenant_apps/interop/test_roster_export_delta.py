@@ -117,7 +117,7 @@ def test_a_delta_brings_another_system_to_where_this_one_is(tmp_path: Path, scho
     """Bulk to the second institution, changes here, the delta there: both then write the same package."""
     with institution(schools[0]):
         bring(write_roster(tmp_path / "roster.zip", mutate=open_ended))
-    since = after(tmp_path / "bulk.zip", schools[0], lambda: (renamed(), enrolled(), linked()))
+    since = after(tmp_path / "bulk.zip", schools[0], lambda: (renamed(), enrolled(), linked(), left()))
     with institution(schools[0]):
         export_roster(tmp_path / "delta.zip", since=since)
         export_roster(tmp_path / "one.zip")
@@ -126,6 +126,7 @@ def test_a_delta_brings_another_system_to_where_this_one_is(tmp_path: Path, scho
         export_roster(tmp_path / "before.zip")
         plan = bring(tmp_path / "delta.zip")
         assert plan.error_count == 0, plan.findings
+        assert Student.objects.get(sourced_id="student-2").state == "left"
         export_roster(tmp_path / "two.zip")
         before = digests()
         bring(tmp_path / "delta.zip")
