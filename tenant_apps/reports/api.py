@@ -12,6 +12,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from shared_apps.core.api import EVERYONE, EXACT, RANGE, Own, PlatformView, ResourceViewSet
 from shared_apps.core.api.bodies import binary, refused
 from shared_apps.core.api.querystring import parse_key
+from shared_apps.core.api.schema import EXAMPLE_ID
 from shared_apps.core.errors import Forbidden, Gone, NotFound
 from shared_apps.core.permissions import Scope
 from tenant_apps.files.serving import NoSuchPart, answer
@@ -72,7 +73,7 @@ class ReportSubscriptionViewSet(ResourceViewSet):
     includes = ("schedule", "role", "user")
     filters = {"schedule": EXACT, "role": EXACT, "user": EXACT}
     actions = "view add delete"
-    example = {"user": None}
+    example = {"role": EXAMPLE_ID, "user": None}
 
 
 class ReportRunViewSet(ResourceViewSet):

@@ -343,6 +343,8 @@ def _value(field: Any) -> Any:
     name = str(field.name)
     ends = name.startswith(("ends_", "left_")) or name.endswith("_until")
     match field:
+        case models.ForeignKey() if field.null and field.editable:
+            return None  # an id that is made up would be refused where none is needed
         case models.ForeignKey() | models.UUIDField():
             return EXAMPLE_ID
         case models.DateField() if ends and field.null:
