@@ -16,8 +16,9 @@ class RosterImport(Record):
     """A roster that somebody has uploaded, and what came of it. State and progress are its job's.
 
     `counts`: kind of row -> {"created", "updated", "unchanged", "closed"}. `findings`: at most 1,000 of
-    {"severity", "file", "line", "column", "code", "detail"}; `error_count` and `warning_count` count them all. The
-    upload itself is kept under `stored_path` (below MEDIA_ROOT) until the job has ended.
+    {"severity", "file", "line", "column", "code", "detail"}; `error_count` and `warning_count` count them all, and
+    `causes` by file, column and code: the same, of the first finding, with "count". The upload itself is kept under
+    `stored_path` (below MEDIA_ROOT) until the job has ended.
     """
 
     job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="+", editable=False)
@@ -32,6 +33,7 @@ class RosterImport(Record):
     close_missing = models.BooleanField(default=False, editable=False)
     counts = models.JSONField(default=dict, encoder=DjangoJSONEncoder, editable=False)
     findings = models.JSONField(default=list, encoder=DjangoJSONEncoder, editable=False)
+    causes = models.JSONField(default=list, encoder=DjangoJSONEncoder, editable=False)
     error_count = models.PositiveIntegerField(default=0, editable=False)
     warning_count = models.PositiveIntegerField(default=0, editable=False)
 

@@ -137,9 +137,10 @@ def _report(record: RosterImport, plan: Plan, kind: str, title: str) -> None:
     """Keep what the plan says and tell whoever asked for it, in one transaction."""
     record.counts = plan.counts
     record.findings = [{"severity": finding.severity, **finding.as_dict()} for finding in plan.findings]
+    record.causes = [cause.as_dict() for cause in plan.causes]
     record.error_count, record.warning_count = plan.error_count, plan.warning_count
     with transaction.atomic():
-        record.save(update_fields=("counts", "findings", "error_count", "warning_count", "updated_at"))
+        record.save(update_fields=("counts", "findings", "causes", "error_count", "warning_count", "updated_at"))
         _tell(record, kind, title, _sentence(record, plan))
 
 

@@ -20,6 +20,17 @@ EXAMPLE: dict[str, Any] = {
     "counts": {"students": {"created": 12, "updated": 3, "unchanged": 585, "closed": 0}},
     "error_count": 1,
     "warning_count": 0,
+    "causes": [
+        {
+            "severity": "error",
+            "count": 1,
+            "file": "users.csv",
+            "line": 17,
+            "column": "enabledUser",
+            "code": "bad-boolean",
+            "detail": '"yes" is neither true nor false: write one of the two.',
+        }
+    ],
     "errors": [
         {
             "file": "users.csv",
@@ -48,6 +59,16 @@ class RosterFinding(serializers.Serializer):
 
     class Meta:
         ref_name = "InteropRosterFinding"
+
+
+class RosterCause(RosterFinding):
+    """Findings of one code in one column: how many, and the first of them."""
+
+    severity = serializers.ChoiceField(choices=("error", "warning"))
+    count = serializers.IntegerField(help_text="Findings, also of those that are not listed.")
+
+    class Meta:
+        ref_name = "InteropRosterCause"
 
 
 class RosterImportLine(serializers.Serializer):
@@ -79,8 +100,9 @@ class RosterImportLine(serializers.Serializer):
 
 
 class RosterImportAnswer(RosterImportLine):
-    """A roster import. `errors` and `warnings` hold 1,000 findings at most; the counts are complete."""
+    """A roster import. `errors` and `warnings` hold 1,000 findings at most; the counts, and `causes`, are complete."""
 
+    causes = RosterCause(many=True, help_text="Errors first, and of them what concerns most rows.")
     errors = RosterFinding(many=True)
     warnings = RosterFinding(many=True)
 

@@ -61,6 +61,7 @@ def shown(record: RosterImport, *, findings: bool = True) -> dict[str, Any]:
     }
     if findings:
         # A job that failed for another reason than the roster (its worker was lost) says so itself.
+        body["causes"] = record.causes
         body["errors"] = record.findings_of("error") or [_finding(error) for error in job.errors]
         body["warnings"] = record.findings_of("warning")
     return body
@@ -117,6 +118,7 @@ class RosterImportsView(RosterImportView):
                             "step": "",
                             "counts": {},
                             "error_count": 0,
+                            "causes": [],
                             "errors": [],
                             "started_at": None,
                             "finished_at": None,
@@ -181,7 +183,9 @@ class RosterImportsView(RosterImportView):
                         value={
                             "next": None,
                             "previous": None,
-                            "results": [{k: v for k, v in EXAMPLE.items() if k not in ("errors", "warnings")}],
+                            "results": [
+                                {k: v for k, v in EXAMPLE.items() if k not in ("causes", "errors", "warnings")}
+                            ],
                         },
                         response_only=True,
                     )

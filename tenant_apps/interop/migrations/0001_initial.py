@@ -46,6 +46,12 @@ class Migration(migrations.Migration):
                         default=list, editable=False, encoder=django.core.serializers.json.DjangoJSONEncoder
                     ),
                 ),
+                (
+                    "causes",
+                    models.JSONField(
+                        default=list, editable=False, encoder=django.core.serializers.json.DjangoJSONEncoder
+                    ),
+                ),
                 ("error_count", models.PositiveIntegerField(default=0, editable=False)),
                 ("warning_count", models.PositiveIntegerField(default=0, editable=False)),
                 (

@@ -117,6 +117,18 @@ class Finding:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Findings of one code in one column (or file, or upload): how many there are, and the first of them."""
+
+    count: int
+    first: Finding
+
+    def as_dict(self) -> dict[str, str | int | None]:
+        """The cause as the API shows it."""
+        return {"severity": self.first.severity, "count": self.count, **self.first.as_dict()}
+
+
 class FindingLog:
     """Collects findings: counts all, shows at most `keep`.
 
@@ -128,6 +140,8 @@ class FindingLog:
         self._keep = keep
         self._kept: dict[Severity, dict[tuple[str | None, Code], list[Finding]]] = {"error": {}, "warning": {}}
         self._counts: Counter[Severity] = Counter()
+        self._causes: Counter[tuple[Severity, str | None, str | None, Code]] = Counter()
+        self._first: dict[tuple[Severity, str | None, str | None, Code], Finding] = {}
 
     def add(
         self,
@@ -141,8 +155,13 @@ class FindingLog:
     ) -> None:
         self._counts[severity] += 1
         kept = self._kept[severity].setdefault((file, code), [])
-        if len(kept) < self._keep:
-            kept.append(Finding(severity, file, line, column, code, detail if isinstance(detail, str) else detail()))
+        cause = (severity, file, column, code)
+        self._causes[cause] += 1
+        if len(kept) < self._keep or cause not in self._first:
+            found = Finding(severity, file, line, column, code, detail if isinstance(detail, str) else detail())
+            self._first.setdefault(cause, found)
+            if len(kept) < self._keep:
+                kept.append(found)
 
     def error(
         self,
@@ -173,6 +192,12 @@ class FindingLog:
     @property
     def warning_count(self) -> int:
         return self._counts["warning"]
+
+    @property
+    def causes(self) -> list[Cause]:
+        """What there is to mend and to know, in one line each: errors first, and of them what concerns most rows."""
+        found = [Cause(self._causes[cause], first) for cause, first in self._first.items()]
+        return sorted(found, key=lambda cause: (cause.first.severity, -cause.count))
 
     def shown(self, file_order: list[str]) -> list[Finding]:
         """The findings as a person works through them: by file in `file_order`, then by line."""

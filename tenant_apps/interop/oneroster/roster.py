@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tenant_apps.interop.oneroster import layout, validation
-from tenant_apps.interop.oneroster.findings import Code, Finding, FindingLog
+from tenant_apps.interop.oneroster.findings import Cause, Code, Finding, FindingLog
 from tenant_apps.interop.oneroster.layout import FileLayout, R
 from tenant_apps.interop.oneroster.manifest import Manifest, read_manifest
 from tenant_apps.interop.oneroster.package import Limits, Package, PackageRefused, open_package
@@ -55,6 +55,7 @@ class Roster:
     outside: list[Outside] = field(default_factory=list)
     version: str = ""
     findings: list[Finding] = field(default_factory=list)  # at most Limits.findings, by file and line
+    causes: list[Cause] = field(default_factory=list)  # of all findings
     error_count: int = 0
     warning_count: int = 0
     not_imported: list[str] = field(default_factory=list)
@@ -108,6 +109,7 @@ def read_roster(path: Path, *, limits: Limits = DEFAULT_LIMITS) -> Roster:
     except PackageRefused as refusal:
         log.error(refusal.code, refusal.detail)
     roster.findings = log.shown(FILE_ORDER)
+    roster.causes = log.causes
     roster.error_count = log.error_count
     roster.warning_count = log.warning_count
     return roster

@@ -11,7 +11,7 @@ from django.db import models
 from django.utils import timezone
 
 from tenant_apps.interop.oneroster import Roster
-from tenant_apps.interop.oneroster.findings import Finding
+from tenant_apps.interop.oneroster.findings import Cause, Finding
 from tenant_apps.interop.oneroster.roster import FILE_ORDER
 from tenant_apps.interop.roster.findings import PlanLog
 from tenant_apps.interop.roster.tables import TableChange, Values
@@ -103,6 +103,11 @@ class Plan:
     @property
     def warning_count(self) -> int:
         return self.roster.warning_count + self.log.warning_count
+
+    @property
+    def causes(self) -> list[Cause]:
+        """What lies behind all findings; errors first."""
+        return sorted((*self.roster.causes, *self.log.causes), key=lambda cause: cause.first.severity)
 
     @property
     def findings(self) -> list[Finding]:

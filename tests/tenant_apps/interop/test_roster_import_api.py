@@ -345,6 +345,7 @@ def test_a_dry_run_with_errors_succeeds_and_an_import_with_errors_fails(
         assert (error["file"], error["line"], error["column"]) == ("academicSessions.csv", 2, "endDate")
         assert (error["code"], body["error_count"]) == ("bad-date", 1)
         assert set(error) == {"file", "line", "column", "code", "detail"}
+        assert body["causes"] == [{"severity": "error", "count": 1, **error}]
     with institution(greenwood):
         assert not Student.objects.filter(sourced_id__isnull=False).exists()
     assert [kind for kind, _, _ in notifications(greenwood)] == ["roster.checked", "roster.failed"]

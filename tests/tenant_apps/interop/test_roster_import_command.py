@@ -11,7 +11,7 @@ from shared_apps.tenants.lifecycle import change_state
 from shared_apps.tenants.services import find_tenant
 from tenant_apps.school.models import Student
 from tests.tenant_apps.interop.oneroster.reading import put
-from tests.tenant_apps.interop.oneroster.rosters import write_roster
+from tests.tenant_apps.interop.oneroster.rosters import Tables, write_roster
 
 pytestmark = pytest.mark.usefixtures("db")
 
@@ -60,6 +60,27 @@ def test_each_finding_stands_with_its_place_and_the_command_fails(
     assert "error: academicSessions.csv:2:endDate bad-date " in out.getvalue()
     assert "nothing was changed" in out.getvalue()
     assert students(greenwood) == 0
+
+
+def test_a_thousand_errors_of_one_cause_begin_with_one_line(tmp_path: Path, greenwood: InstitutionContext) -> None:
+    def spoil(tables: Tables) -> None:
+        at = tables["enrollments.csv"][0].index("endDate")
+        for row in tables["enrollments.csv"][1:]:
+            row[at] = "0000-00-00"
+        put(tables, "enrollments.csv", 3, "role", "pupil")
+
+    path = write_roster(tmp_path / "bad.zip", students=700, sections=10, mutate=spoil)
+    out = io.StringIO()
+    with platform(), pytest.raises(SystemExit):
+        call_command("import_oneroster", "greenwood", str(path), stdout=out)
+    first, second = out.getvalue().splitlines()[:2]
+    count = 700 * 2 + 10
+    # The rows alone, of which 1,000 are shown, don't say how many there are.
+    assert first == (
+        f'{count:,} times from enrollments.csv:2:endDate: "0000-00-00" is no date: leave the cell empty where there is '
+        "none."
+    )
+    assert second.startswith("error: enrollments.csv:2:endDate bad-date")
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,9 @@ class Command(BaseCommand):
             )
 
     def _print(self, plan: Plan, *, dry_run: bool) -> None:
+        for cause in plan.causes:
+            if cause.count > 1:
+                self.stdout.write(f"{cause.count:,} times from {place(cause.first)}: {cause.first.detail}")
         for finding in plan.findings:
             self.stdout.write(f"{finding.severity}: {place(finding)} {finding.code} {finding.detail}")
         shown = len(plan.findings)
