@@ -322,7 +322,7 @@ def test_scratch_runs_a_command_with_servers_of_its_own_and_passes_its_exit_code
 def test_in_a_scratch_the_platform_is_set_up_and_its_log_is_closed_to_who_serves(bare_place: Place) -> None:
     """With one role for both, either nothing could be written, or the log could be written anew."""
     script = """
-python manage.py tenant list 2>refusal; echo "$? $(cat refusal)"
+said=$(python manage.py tenant list 2>&1); echo "$? $said"
 python manage.py migrate_platform >/dev/null && python manage.py tenant create first First
 """
     command = [sys.executable, "-m", "platform_config.launch", "scratch", "sh", "-c", script]
