@@ -132,12 +132,14 @@ def test_of_many_at_once_one_does_it_and_all_get_its_answer(
 def test_a_key_that_is_looked_up_and_not_taken_lets_a_second_one_in(
     transactional_db: None, greenwood: InstitutionContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Negative control: ask first, write later."""
+    """Negative control: ask first, write later. All have asked before the first one writes."""
+    asked = Barrier(4)
 
     class LooksOnly:
         @staticmethod
         def begin(*, person: UUID, key: str, request: bytes) -> Any:
             kept = IdempotencyKey.objects.filter(person_id=person, key=key).first()
+            asked.wait(timeout=30)
             return answers.begin(person=person, key=key, request=request) if kept else None
 
         @staticmethod
