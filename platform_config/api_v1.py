@@ -18,9 +18,9 @@ from tenant_apps.school import entitlements
 Room = dict[str, type[ResourceViewSet]]
 
 
-def room(prefix: str, routes: Room) -> list[URLPattern]:
+def room(prefix: str, routes: Room) -> list[URLPattern | URLResolver]:
     """A room's resources under its prefix: `school/students/`, `school/students/<id>/` ..."""
-    return [pattern for plural, resource in routes.items() for pattern in resource.routes(f"{prefix}{plural}/")]
+    return [resource.routes(f"{prefix}{plural}/") for plural, resource in routes.items()]
 
 
 everywhere: list[URLPattern | URLResolver] = [

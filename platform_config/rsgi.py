@@ -162,10 +162,23 @@ class Application:
                 unwanted, _ = await _collect(protocol, self._most_upload)
                 unwanted.close()
             raise TooLarge(f"The body is larger than {most} bytes.", headers={"connection": "close"})
-        body, size = await _collect(protocol, most)
+        if not chunked and announced <= IN_MEMORY:
+            body, size = await _receive(protocol, announced)
+        else:
+            body, size = await _collect(protocol, most)
         if not chunked and size != announced:
             raise Invalid(f"The body has {size} bytes where {announced} were announced.", code="cut_off")
         environ["wsgi.input"], environ["CONTENT_LENGTH"] = body, str(size)
+
+
+async def _receive(protocol: Any, announced: int) -> tuple[Any, int]:
+    """A short body and its size. Raises TimedOut."""
+    try:
+        async with asyncio.timeout(GRACE + announced / SLOWEST):
+            body = await protocol()
+    except TimeoutError:
+        raise _slow() from None
+    return io.BytesIO(body), len(body)
 
 
 async def _collect(protocol: Any, most: int) -> tuple[Any, int]:
@@ -182,9 +195,13 @@ async def _collect(protocol: Any, most: int) -> tuple[Any, int]:
                     raise TooLarge(f"The body is larger than {most} bytes.", headers={"connection": "close"})
                 limit.reschedule(began + GRACE + size / SLOWEST)
     except TimeoutError:
-        raise TimedOut("The body did not arrive in time; send it again.", headers={"connection": "close"}) from None
+        raise _slow() from None
     body.seek(0)
     return body, size
+
+
+def _slow() -> TimedOut:
+    return TimedOut("The body did not arrive in time; send it again.", headers={"connection": "close"})
 
 
 def _refuse(problem: Problem, scope: Any, protocol: Any, name: str, began: float) -> None:

@@ -7,6 +7,9 @@ from django.db import models
 from shared_apps.core.ids import uuid7
 from shared_apps.core.text import demand_plain_fields
 
+STAMPS = ("created_at", "updated_at")
+"""The columns of every record that say when; no rule asks for them."""
+
 
 class Record(models.Model):
     """A row with a UUIDv7 key made in Python and its two timestamps (UTC)."""

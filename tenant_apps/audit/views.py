@@ -244,11 +244,11 @@ def past_routes(resource: type[ResourceViewSet], prefix: str, name: str) -> list
     """The patterns of one resource; none when its table is not watched."""
     if resource.queryset.model._meta.db_table in EXEMPT:
         return []
-    made = [path(f"{prefix}<id>/history/", _history(resource, prefix).as_view(), name=f"{name}-history")]
+    made = [path("<id>/history/", _history(resource, prefix).as_view(), name=f"{name}-history")]
     if Action.DELETE in resource.exposed and Action.ADD in resource.permission.actions:
         made += [
-            path(f"{prefix}deleted/", _deleted(resource, prefix).as_view(), name=f"{name}-deleted"),
-            path(f"{prefix}<id>/restore/", _restore(resource, prefix).as_view(), name=f"{name}-restore"),
+            path("deleted/", _deleted(resource, prefix).as_view(), name=f"{name}-deleted"),
+            path("<id>/restore/", _restore(resource, prefix).as_view(), name=f"{name}-restore"),
         ]
     return made
 

@@ -7,6 +7,7 @@ from django.db import connection
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 
+from shared_apps.core.engine import base as engine
 from shared_apps.core.ids import uuid7
 from shared_apps.core.registry import Answer
 from tenant_apps.eventlog.models import IdempotencyKey
@@ -39,9 +40,8 @@ def begin(*, person: UUID, key: str, request: bytes) -> Answer | None:
 
 
 def finish(*, person: UUID, key: str, answer: Answer) -> None:
-    """Keep the answer under the key that was taken."""
-    with connection.cursor() as cursor:
-        cursor.execute(KEEP, [answer.status, Jsonb(answer.headers), answer.body, person, key])
+    """Keep the answer under the key that was taken, as the last thing that its transaction does."""
+    engine.say_last(KEEP, [answer.status, Jsonb(answer.headers), answer.body, person, key])
 
 
 def forget_expired() -> int:

@@ -80,8 +80,7 @@ def register_student(*, state: str = StudentState.ENROLLED, **values: Any) -> St
     Raises ValidationError, PaymentRequired beyond the institution's limit.
     """
     student = Student(state=state, **values)
-    store(student)
-    open_histories([student])
+    store(student, _first_status(student, local_date()))
     if student.state == StudentState.ENROLLED:
         demand_room(STUDENTS)
     return student
@@ -89,11 +88,12 @@ def register_student(*, state: str = StudentState.ENROLLED, **values: Any) -> St
 
 def open_histories(students: Iterable[Student], *, reason: str = "") -> None:
     """First history rows of students that were just written, in one statement."""
-    first_day = local_date()
-    StudentStatus.objects.bulk_create(
-        StudentStatus(student=student, state=student.state, starts_on=student.joined_on or first_day, reason=reason)
-        for student in students
-    )
+    today = local_date()
+    StudentStatus.objects.bulk_create(_first_status(student, today, reason) for student in students)
+
+
+def _first_status(student: Student, today: date, reason: str = "") -> StudentStatus:
+    return StudentStatus(student=student, state=student.state, starts_on=student.joined_on or today, reason=reason)
 
 
 @transaction.atomic

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
+from itertools import cycle
 from typing import Any
 from uuid import uuid4
 
@@ -23,26 +24,28 @@ from tests.bench.students import student_rows
 TARGET = 2.0
 BULK_ROWS = 200
 NOT_OURS = {"state", "left_on"}  # a new student's first status says both
+STUDENTS = 400  # sent again and again, with other numbers
 Figures = dict[str, Any]
+Rows = list[dict[str, Any]]
 
 
 class _Writer(_Connection):
     """A connection that sends another record each time."""
 
-    def __init__(self, running: Running, path: str, row: dict[str, Any], selector: selectors.BaseSelector) -> None:
+    def __init__(self, running: Running, path: str, rows: Rows, selector: selectors.BaseSelector) -> None:
         super().__init__(running.target(path), selector)
-        self._messages = messages(running, path, row)
+        self._messages = messages(running, path, rows)
 
     def send(self) -> None:
         self._message = next(self._messages)
         super().send()
 
 
-def messages(running: Running, path: str, row: dict[str, Any]) -> Iterator[bytes]:
-    """POSTs on the wire, each with a number and a key that nobody else has."""
+def messages(running: Running, path: str, rows: Rows) -> Iterator[bytes]:
+    """POSTs on the wire, row after row, each with a number and a key that nobody else has."""
     heads = {"Host": running.peer.host, "Content-Type": "application/json", **running.headers}
     lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in heads.items())]
-    while True:
+    for row in cycle(rows):
         mark = uuid4().hex
         unique = {name: mark for name in ("student_number", "sourced_id") if name in row}
         body = json.dumps({**row, **unique}).encode()
@@ -50,13 +53,13 @@ def messages(running: Running, path: str, row: dict[str, Any]) -> Iterator[bytes
         yield head.encode() + b"\r\n\r\n" + body
 
 
-def drive(running: Running, path: str, row: dict[str, Any], connections: int, seconds: float) -> tuple[int, int, float]:
+def drive(running: Running, path: str, rows: Rows, connections: int, seconds: float) -> tuple[int, int, float]:
     """Records made, requests refused, and the seconds that it took."""
     made = refused = 0
     with selectors.DefaultSelector() as selector, ExitStack() as stack:
         started = time.perf_counter()
         for _ in range(connections):
-            connection = _Writer(running, path, row, selector)
+            connection = _Writer(running, path, rows, selector)
             stack.callback(connection.close)
             connection.send()
         while (now := time.perf_counter()) < started + seconds:
@@ -72,35 +75,38 @@ def drive(running: Running, path: str, row: dict[str, Any], connections: int, se
     return made, refused, now - started
 
 
-def rate(running: Running, path: str, row: dict[str, Any], options: argparse.Namespace) -> float:
+def rate(running: Running, path: str, rows: Rows, options: argparse.Namespace) -> float:
     """Records made a second. Raises RuntimeError when any was refused: then the round says nothing."""
     share = max(1, options.connections // GENERATORS)
     with ProcessPoolExecutor(GENERATORS, multiprocessing.get_context("fork")) as pool:
-        rounds = [pool.submit(drive, running, path, row, share, options.seconds) for _ in range(GENERATORS)]
+        rounds = [pool.submit(drive, running, path, rows, share, options.seconds) for _ in range(GENERATORS)]
         found = [each.result() for each in rounds]
     if refused := sum(refused for _, refused, _ in found):
         raise RuntimeError(f"{running.peer.name} refused {refused} requests.")
     return sum(made for made, _, _ in found) / max(seconds for _, _, seconds in found)
 
 
-def a_student(running: Running, without: set[str]) -> dict[str, Any]:
-    """A student as the peer takes it, with the campus and grade level of one that is there."""
+def students(running: Running, without: set[str]) -> Rows:
+    """Students as the peer takes them, with the campus and grade level of one that is there. Their names differ: a word
+    index is slower with every further row that has the same words."""
     there = running.request("GET", running.peer.list_path)["results"][0]
-    row = {name: value for name, value in next(student_rows(1)).items() if name not in without and name != "notes"}
-    return json.loads(json.dumps({**row, "campus": there["campus"], "grade_level": there["grade_level"]}, default=str))
+    places = {"campus": there["campus"], "grade_level": there["grade_level"]}
+    rows = [{name: row[name] for name in row.keys() - without - {"notes"}} | places for row in student_rows(STUDENTS)]
+    plain: Rows = json.loads(json.dumps(rows, default=str))
+    return plain
 
 
 def create(peers: tuple[Running, Running], options: argparse.Namespace) -> Figures:
-    """The same student to both, each pair of rounds in the other order."""
+    """The same students to both, each pair of rounds in the other order."""
     paths = [running.peer.list_path.partition("?")[0] for running in peers]
-    rows = [a_student(running, without) for running, without in zip(peers, (set(), NOT_OURS), strict=True)]
+    bodies = [students(running, without) for running, without in zip(peers, (set(), NOT_OURS), strict=True)]
     rates: tuple[list[float], list[float]] = ([], [])
-    turns = list(zip(peers, paths, rows, rates, strict=True))
-    for running, path, row, _ in turns:
-        rate(running, path, row, argparse.Namespace(connections=options.connections, seconds=1.0))
+    turns = list(zip(peers, paths, bodies, rates, strict=True))
+    for running, path, rows, _ in turns:
+        rate(running, path, rows, argparse.Namespace(connections=options.connections, seconds=1.0))
     for _ in range(options.rounds):
-        for running, path, row, done in turns:
-            done.append(rate(running, path, row, options))
+        for running, path, rows, done in turns:
+            done.append(rate(running, path, rows, options))
         turns.reverse()
     ratio = statistics.median(other / first for first, other in zip(*rates, strict=True))
     return {"ratio": ratio, "stock": rates[0], "ours": rates[1]}

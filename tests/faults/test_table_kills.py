@@ -31,7 +31,7 @@ def someone_waits_to_insert(table: str, *, first: bool = False) -> bool:
         cursor.execute(
             "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
             " AND (%s OR backend_xid IS NOT NULL) AND query LIKE %s AND datname = current_database())",
-            [first, f'INSERT INTO "{table}"%'],
+            [first, f'%INSERT INTO "{table}"%'],
         )
         return bool(cursor.fetchone()[0])
 

@@ -23,6 +23,10 @@ class Protocol:
     headers: dict[str, str] = {}
     body = b""
 
+    async def __call__(self) -> bytes:
+        await asyncio.sleep(5)
+        return b""
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         await asyncio.sleep(5)
         yield b""

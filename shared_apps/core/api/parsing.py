@@ -17,7 +17,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import ValidationError as Refused
 from rest_framework.fields import SkipField
 
-from shared_apps.core.api.served import visible
+from shared_apps.core.api.served import visible, visible_each
 from shared_apps.core.errors import Conflict, Invalid, Problem
 from shared_apps.core.permissions import Principal
 from shared_apps.core.problems import escaped, field_errors
@@ -124,22 +124,27 @@ class RowParser:
                 draft.values[name] = default()
 
     def resolve(self, drafts: Sequence[Draft], principal: Principal) -> None:
-        """Puts the records that drafts refer to in place of their ids: one query for each relation, whatever the number
-        of drafts. One that the writer does not see is not there."""
+        """Puts the records that drafts refer to in place of their ids: one query for a draft alone, and one for each
+        relation for any number of drafts. A record that the writer does not see is not there."""
+        if len(drafts) == 1:
+            names = list(drafts[0].references)
+            references = [(self._related[name][0], drafts[0].references[name]) for name in names]
+            for name, record in zip(names, visible_each(principal, references), strict=True):
+                self._put(drafts[0], name, record)
+            return
         for name, (model, _) in self._related.items():
-            asked = {draft.references[name] for draft in drafts if name in draft.references}
-            if not asked:
-                continue
-            seen = visible(principal, model, asked)
-            for draft in drafts:
-                key = draft.references.pop(name, None)
-                if key is None:
-                    continue
-                if key in seen:
-                    draft.values[name] = seen[key]
-                else:
-                    noun = model._meta.verbose_name
-                    draft.refuse(name, f"There is no {noun} with this id here.", "does_not_exist")
+            asking = [draft for draft in drafts if name in draft.references]
+            seen = visible(principal, model, {draft.references[name] for draft in asking}) if asking else {}
+            for draft in asking:
+                self._put(draft, name, seen.get(draft.references[name]))
+
+    def _put(self, draft: Draft, name: str, record: models.Model | None) -> None:
+        del draft.references[name]
+        if record is not None:
+            draft.values[name] = record
+            return
+        noun = self._related[name][0]._meta.verbose_name
+        draft.refuse(name, f"There is no {noun} with this id here.", "does_not_exist")
 
     def _refer(self, draft: Draft, name: str, value: Any) -> None:
         _, nullable = self._related[name]

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from django.db import models
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path
+from django.urls import URLResolver, include, path
 from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -135,8 +135,8 @@ class ResourceViewSet(Writes):
     # Routes ---------------------------------------------------------------------------------------------------
 
     @classmethod
-    def routes(cls, prefix: str) -> list[URLPattern]:
-        """The URL patterns of the resource under `prefix` (which ends with a slash or is empty)."""
+    def routes(cls, prefix: str) -> URLResolver:
+        """The URL patterns of the resource under `prefix`, which ends with a slash: one comparison passes them by."""
         cls.routed, cls.address = True, prefix
         name = f"{cls.room}-{cls.queryset.model._meta.model_name}"
         collection = {"get": "list"} | ({"post": "create"} if Action.ADD in cls.exposed else {})
@@ -151,17 +151,17 @@ class ResourceViewSet(Writes):
         patterns = [
             *table_routes(cls, prefix, name),
             *(pattern for more in registry.record_routes for pattern in more(cls, prefix, name)),
-            path(prefix, cls._with_short_reads(collection, cls.read_many), name=f"{name}-list"),
-            *([path(f"{prefix}bulk/", cls.as_view({"post": "bulk"}), name=f"{name}-bulk")] if written else []),
-            path(f"{prefix}<id>/", cls._with_short_reads(record, cls.read_one), name=f"{name}-detail"),
+            path("", cls._with_short_reads(collection, cls.read_many), name=f"{name}-list"),
+            *([path("bulk/", cls.as_view({"post": "bulk"}), name=f"{name}-bulk")] if written else []),
+            path("<id>/", cls._with_short_reads(record, cls.read_one), name=f"{name}-detail"),
         ]
         for pattern in patterns:
             pattern.callback = announced(pattern.callback, cls.deprecated)
         for verb_name, verb in cls.verbs.items():
             view = cls.as_view({"post": "perform_verb"}, verb_name=verb_name, name=verb.summary)
             announcing = announced(view, verb.deprecated or cls.deprecated)
-            patterns.append(path(f"{prefix}<id>/{verb.path}/", announcing, name=f"{name}-{verb.path}"))
-        return patterns
+            patterns.append(path(f"<id>/{verb.path}/", announcing, name=f"{name}-{verb.path}"))
+        return path(prefix, include(patterns))
 
     @classmethod
     def _with_short_reads(cls, actions: dict[str, str], read: Callable[..., HttpResponse]) -> Callable[..., Any]:

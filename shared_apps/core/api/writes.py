@@ -20,11 +20,11 @@ from shared_apps.core.api.querystring import pairs, parse_key, refuse_unknown
 from shared_apps.core.api.reading import Reader, Sight
 from shared_apps.core.api.served import sees_record
 from shared_apps.core.errors import Forbidden, Invalid, NotFound, PreconditionFailed
+from shared_apps.core.models import STAMPS
 from shared_apps.core.permissions import Action, PermissionCatalogue, Principal
 from shared_apps.core.storing import discard, store
 
 METHODS = {"create": Action.ADD, "replace": Action.CHANGE, "change": Action.CHANGE, "remove_record": Action.DELETE}
-STAMPS = frozenset({"created_at", "updated_at"})
 
 
 class Writes(GenericViewSet):

@@ -9,12 +9,12 @@ with the switch to an institution, how long one of its statements may take (`cor
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
-from django.db import OperationalError, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.db.backends.postgresql.features import DatabaseFeatures as StockFeatures
 from django.db.backends.postgresql.operations import DatabaseOperations as StockOperations
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor as StockEditor
@@ -74,6 +74,7 @@ class DatabaseWrapper(StockWrapper):
         self._connecting = False
         self._told: Actor | None = None
         self._told_path = ""
+        self._standing: tuple[Any, Actor | None, bytes] | None = None  # context, actor and path of the open transaction
         self._opened_in = ""
         self._patience: str | None = None  # of the server, as far as known
         self._patience_stays = False  # whatever becomes of the open transaction
@@ -134,7 +135,7 @@ class DatabaseWrapper(StockWrapper):
         return self.settings_dict.get("POOL_MODE") == "TRANSACTION"
 
     def _forget_what_was_told(self) -> None:
-        self._told, self._told_path = None, ""
+        self._told, self._told_path, self._standing = None, "", None
 
     def _set_autocommit(self, autocommit: bool) -> None:
         self._forget_what_was_told()
@@ -182,7 +183,7 @@ class DatabaseWrapper(StockWrapper):
 
     def _handle_search_path(self, cursor: Any = None) -> None:
         """Called for every cursor: tells the server where it stands and, in a transaction, who acts."""
-        if self._connecting:
+        if self._connecting or self._stands_as_told():
             return
         schema = self.schema_name
         inside = isinstance(current(), InstitutionContext)
@@ -216,6 +217,18 @@ class DatabaseWrapper(StockWrapper):
             self._told = who
         if statements:
             self._send(statements, begin=status == TransactionStatus.IDLE and not self.connection.autocommit)
+        if self.connection.pgconn.transaction_status == TransactionStatus.INTRANS and not self.by_transaction:
+            self._standing = current(), who, path.encode()
+
+    def _stands_as_told(self) -> bool:
+        """Whether the open transaction was told of this very context and actor, and still reads where it was told to:
+        asked twice for each statement, so by identity. Never so with a server that does not report its path."""
+        if self._standing is None or self.connection is None:
+            return False
+        context, who, path = self._standing
+        return (
+            context is current() and who is actor() and self.connection.pgconn.parameter_status(b"search_path") == path
+        )
 
     def _remember(self, sql: Any) -> None:
         """Django replaces a connection that is past its time between two requests, or tasks."""
@@ -233,7 +246,7 @@ class DatabaseWrapper(StockWrapper):
 
     def _stand_here(self) -> None:
         """A cursor may be used elsewhere than it was opened: what it runs reads where the code stands now."""
-        if self._connecting or self.connection is None:
+        if self._connecting or self.connection is None or self._stands_as_told():
             return
         reported = self.connection.info.parameter_status("search_path") is not None
         if reported or self.by_transaction or self._opened_in != self.schema_name:
@@ -274,6 +287,14 @@ class DatabaseWrapper(StockWrapper):
 
     def _is_logged(self, sql: Any) -> bool:
         return bool(WRITES.match(str(sql))) and isinstance(current(), InstitutionContext)
+
+
+def say_last(sql: str, values: Sequence[Any]) -> None:
+    """Run the last statement of a transaction. Where that is the outermost one its COMMIT travels by the same message:
+    Django's own finds nothing left to commit, and then does what waits for it (`on_commit`)."""
+    ends = connection.in_atomic_block and not connection.savepoint_ids
+    with connection.cursor() as cursor:
+        cursor.execute(f"{sql}; COMMIT" if ends else sql, values)
 
 
 @contextmanager

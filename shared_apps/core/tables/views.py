@@ -152,12 +152,12 @@ def job_answer(description: str) -> OpenApiResponse:
 
 def table_routes(resource: "type[ResourceViewSet]", prefix: str, name: str) -> list[URLPattern]:
     """The patterns of a resource's tables. They come before that of a record, which takes any word for an id."""
-    routes = [path(f"{prefix}export/", _export_view(resource, prefix).as_view(), name=f"{name}-export")]
+    routes = [path("export/", _export_view(resource, prefix).as_view(), name=f"{name}-export")]
     if resource.importable:
         template = _template_view(resource, prefix).as_view()
         routes += [
-            path(f"{prefix}import/", _import_view(resource, prefix).as_view(), name=f"{name}-import"),
-            path(f"{prefix}import/template/", template, name=f"{name}-import-template"),
+            path("import/", _import_view(resource, prefix).as_view(), name=f"{name}-import"),
+            path("import/template/", template, name=f"{name}-import-template"),
         ]
     return routes
 

@@ -162,8 +162,8 @@ class PermissionsView(PlatformView):
         return Response({"next": None, "previous": None, "results": list(rows)})
 
     @classmethod
-    def routes(cls, prefix: str) -> list[URLPattern]:
-        return [path(prefix, cls.as_view(), name="accounts-permission-list")]
+    def routes(cls, prefix: str) -> URLPattern:
+        return path(prefix, cls.as_view(), name="accounts-permission-list")
 
 
 routes: dict[str, Any] = {

@@ -12,6 +12,7 @@ from psycopg import sql
 
 from shared_apps.core.context import current_institution
 from shared_apps.core.errors import Conflict
+from shared_apps.core.models import STAMPS
 from tenant_apps.interop.roster.draft import Plan, Steps
 from tenant_apps.interop.roster.states import STATUS_COLUMNS, statuses_of_moves
 from tenant_apps.interop.roster.tables import TableChange, Values
@@ -21,7 +22,6 @@ CHUNK = 5_000  # rows of one statement: between two, an import can be seen to ad
 LOCK_SPACE = 7204  # of advisory locks; jobs use 7203
 PARKING = date(1000, 1, 1)  # no enrolment is as old
 WRITING_FROM, WRITING_TO = 50.0, 99.0  # per cent of the whole import
-STAMPS = ("created_at", "updated_at")
 
 
 def one_import_at_a_time() -> None:

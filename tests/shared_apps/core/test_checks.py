@@ -252,7 +252,7 @@ def test_a_resource_that_nobody_could_read_cannot_be_made(declare: Callable[...,
 def test_an_action_that_the_catalogue_does_not_know_stops_the_start(
     declare: Callable[..., Any], serve: Callable[..., None]
 ) -> None:
-    serve(declare(actions="view publish").routes("api/v1/odd/"))
+    serve([declare(actions="view publish").routes("api/v1/odd/")])
     with pytest.raises(ValueError, match="no action publish"):
         found()
 

@@ -76,8 +76,8 @@ def old(settings: Any) -> Iterator[ModuleType]:
     real = get_resolver(settings.URLCONF_BY_KIND["institution"]).url_patterns
     urls = ModuleType("old_urls")
     urls.urlpatterns = [  # type: ignore[attr-defined]
-        *OldRoomViewSet.routes("api/v1/old/rooms/"),
-        *LevelViewSet.routes("api/v1/old/levels/"),
+        OldRoomViewSet.routes("api/v1/old/rooms/"),
+        LevelViewSet.routes("api/v1/old/levels/"),
         path("api/v1/old/view/", OldView.as_view()),
         *real,
     ]

@@ -61,7 +61,7 @@ def document() -> Iterator[dict[str, Any]]:
             """Paint the room."""
 
     odd = path("odd/.well-known.json", Odd.as_view())
-    patterns = [*PaintedRoomViewSet.routes(ROOMS.removeprefix("/")), odd]
+    patterns = [PaintedRoomViewSet.routes(ROOMS.removeprefix("/")), odd]
     yield SchemaGenerator(patterns=patterns).get_schema(request=None, public=True)
     resources[:] = known
 

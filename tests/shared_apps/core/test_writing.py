@@ -186,8 +186,8 @@ def test_a_reference_to_a_record_that_the_writer_does_not_see_is_refused_as_not_
     assert not Enrolment.objects.filter(student=cast.id("ben"), section=cast.id("maths")).exists()
     assert office.post(ENROLMENTS, {**body, "student": str(cast.id("eva"))}).status_code == 201
     monkeypatch.setattr(
-        "shared_apps.core.api.parsing.visible",
-        lambda principal, model, keys: {record.pk: record for record in model.objects.filter(pk__in=keys)},
+        "shared_apps.core.api.parsing.visible_each",
+        lambda principal, asked: [model.objects.get(pk=key) for model, key in asked],
     )
     assert office.post(ENROLMENTS, body).status_code == 201
 
