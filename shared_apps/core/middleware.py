@@ -4,7 +4,6 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from secrets import token_hex
 
 import structlog
 from django.db import DatabaseError, InterfaceError
@@ -16,6 +15,7 @@ from shared_apps.core.actors import acting, visitor
 from shared_apps.core.api.admission import client_address, is_trusted_proxy, rate_headers
 from shared_apps.core.context import InstitutionContext
 from shared_apps.core.errors import InternalError, Invalid, NotFound, TookTooLong, Unavailable, problem_response
+from shared_apps.core.ids import random_hex
 from shared_apps.core.problems import as_problem
 
 log = structlog.get_logger("lyceum.request")
@@ -37,7 +37,7 @@ HEADERS = (
 
 def request_id(asked: str) -> str:
     """The id that the caller gave the request, or a new one where they gave none that may stand in a log."""
-    return asked if REQUEST_ID.match(asked) else token_hex(12)
+    return asked if REQUEST_ID.match(asked) else random_hex(12)
 
 
 class RequestMiddleware:

@@ -1,7 +1,8 @@
 """Keys are UUIDs of version 7: their order is the order of their making."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from uuid import UUID, uuid4
 
 import pytest
@@ -65,3 +66,18 @@ def test_within_one_instant_keys_are_still_in_order(monkeypatch: pytest.MonkeyPa
     made = [uuid7() for _ in range(5_000)]  # more than a millisecond's 4096 fractions
     assert made == sorted(made)
     assert milliseconds(made[-1]) - milliseconds(made[0]) <= 2
+
+
+def test_a_forked_process_hands_out_other_bits_than_its_parent() -> None:
+    ids.random_hex(8)
+    ahead = ids._random[:8].hex()
+    with ProcessPoolExecutor(1, get_context("fork")) as pool:
+        child = pool.submit(ids.random_hex, 8).result()
+    assert ids.random_hex(8) == ahead, "negative control: what was fetched ahead is what both would have"
+    assert child != ahead
+
+
+def test_bits_that_were_fetched_ahead_are_used_once() -> None:
+    made = [ids.random_hex(8) for _ in range(3 * ids.FETCHED // 8)]
+    assert {len(each) for each in made} == {16}
+    assert len(set(made)) == len(made)
