@@ -3,11 +3,11 @@
 from datetime import timedelta
 from uuid import UUID
 
-from django.db import connection
+import orjson
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 
-from shared_apps.core.engine import base as engine
+from shared_apps.core.engine.base import ours
 from shared_apps.core.ids import uuid7
 from shared_apps.core.registry import Answer
 from tenant_apps.eventlog.models import IdempotencyKey
@@ -18,7 +18,7 @@ KEEP = "UPDATE eventlog_idempotencykey SET status = %s, headers = %s, body = %s 
 TAKE = """
 INSERT INTO eventlog_idempotencykey
     (id, created_at, updated_at, person_id, key, request, status, headers, body, expires_at)
-VALUES (%s, %s, %s, %s, %s, %s, 0, '{}', '', %s) ON CONFLICT (person_id, key) DO NOTHING
+VALUES (%s, now(), now(), %s, %s, %s, 0, '{}', '', now() + %s) ON CONFLICT (person_id, key) DO NOTHING
 """
 
 
@@ -27,13 +27,10 @@ def begin(*, person: UUID, key: str, request: bytes) -> Answer | None:
 
     The unique index makes a second request with the key wait here until the first one has committed or is undone.
     """
-    now = timezone.now()
-    with connection.cursor() as cursor:
-        cursor.execute(TAKE, [uuid7(), now, now, person, key, request, now + KEPT])
-        if cursor.rowcount:
-            return None
+    if ours().say_first(TAKE, [uuid7(), person, key, request, KEPT]):
+        return None
     kept = IdempotencyKey.objects.select_for_update().get(person_id=person, key=key)
-    if kept.expires_at <= now:
+    if kept.expires_at <= timezone.now():
         kept.delete()
         return begin(person=person, key=key, request=request)
     return Answer(bytes(kept.request), kept.status, kept.headers, bytes(kept.body))
@@ -41,7 +38,7 @@ def begin(*, person: UUID, key: str, request: bytes) -> Answer | None:
 
 def finish(*, person: UUID, key: str, answer: Answer) -> None:
     """Keep the answer under the key that was taken, as the last thing that its transaction does."""
-    engine.say_last(KEEP, [answer.status, Jsonb(answer.headers), answer.body, person, key])
+    ours().say_last(KEEP, [answer.status, Jsonb(answer.headers, orjson.dumps), answer.body, person, key])
 
 
 def forget_expired() -> int:

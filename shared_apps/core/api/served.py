@@ -28,9 +28,7 @@ def sees_record(principal: Principal, record: models.Model) -> bool:
 def visible_each(principal: Principal, references: Sequence[Reference]) -> list[models.Model | None]:
     """What a single write refers to, None for what the principal does not see: one query for all whose kind they see
     whole."""
-    at_once = [
-        (model, key) for model, key in references if _sees_whole(_sights(principal, model)) and not _converts(model)
-    ]
+    at_once = [(model, key) for model, key in references if _columns(model) and _sees_whole(_sights(principal, model))]
     found = dict(zip(at_once, _by_key(at_once), strict=True)) if at_once else {}
     return [
         found[model, key] if (model, key) in found else visible(principal, model, {key}).get(key)
@@ -65,10 +63,6 @@ def _sees_whole(sights: Sights) -> bool:
     return not sights or any(not seen.kinds for _, seen in sights)
 
 
-def _converts(model: type[models.Model]) -> bool:
-    return any(column.get_db_converters(connection) for column in model._meta.concrete_fields)
-
-
 def _by_key(references: Sequence[Reference]) -> list[models.Model | None]:
     """Records of several kinds side by side in one row; the query for each kind is compiled once."""
     joined, values = "SELECT * FROM (SELECT 1) AS one", []
@@ -95,5 +89,13 @@ def _one_of(model: type[models.Model]) -> Build:
 
 
 def _columns(model: type[models.Model]) -> list[str]:
-    """Without the stamps, which cost as much to read as all else."""
-    return [column.attname for column in model._meta.concrete_fields if column.name not in STAMPS]
+    """Without the stamps, which cost as much to read as all else; none of a model whose values the ORM converts."""
+    known = _columns_of.get(model)
+    if known is None:
+        columns = [column for column in model._meta.concrete_fields if column.name not in STAMPS]
+        plain = not any(column.get_db_converters(connection) for column in columns)
+        known = _columns_of[model] = [column.attname for column in columns] if plain else []
+    return known
+
+
+_columns_of: dict[type[models.Model], list[str]] = {}

@@ -13,12 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 from django.conf import settings
-from django.db import OperationalError, connection, connections, transaction
+from django.db import connections, transaction
 from django.db.backends.postgresql.features import DatabaseFeatures as StockFeatures
 from django.db.backends.postgresql.operations import DatabaseOperations as StockOperations
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor as StockEditor
 from django_tenants.postgresql_backend.base import DatabaseWrapper as StockWrapper
+from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, TransactionStatus
 
 from shared_apps.core.actors import Actor, actor
@@ -82,6 +84,8 @@ class DatabaseWrapper(StockWrapper):
         self._citus = False
         self._remembered: set[int] = set()
         self._connected_at = 0.0
+        self._opening: list[str] = []
+        self._rows_written = 0
         super().__init__(*args, **kwargs)
         self.execute_wrappers.append(self._write_in_transaction)
 
@@ -215,7 +219,7 @@ class DatabaseWrapper(StockWrapper):
         if inside and who is not None and who is not self._told and not self.connection.autocommit:
             statements += self.session_variables({"lyceum.actor": who.announced})
             self._told = who
-        if statements:
+        if statements or self._opening:
             self._send(statements, begin=status == TransactionStatus.IDLE and not self.connection.autocommit)
         if self.connection.pgconn.transaction_status == TransactionStatus.INTRANS and not self.by_transaction:
             self._standing = current(), who, path.encode()
@@ -263,13 +267,38 @@ class DatabaseWrapper(StockWrapper):
     def _send(self, statements: list[str], *, begin: bool) -> None:
         """In one message, outside of Django's cursors: it is the connection's housekeeping, not one of the caller's
         queries. A transaction that psycopg would begin before its first statement begins with the same message."""
-        text = "; ".join(["BEGIN", *statements] if begin else statements)
+        text = "; ".join([*(["BEGIN"] if begin else []), *statements, *self._opening])
         with self.wrap_database_errors:
             result = self.connection.pgconn.exec_(text.encode())
-        if result.status != ExecStatus.COMMAND_OK:
-            self._forget_what_was_told()
-            self._patience = None
-            raise OperationalError(result.get_error_message())
+            if result.status != ExecStatus.COMMAND_OK:
+                self._forget_what_was_told()
+                self._patience = None
+                error = error_from_result(result)  # a lost connection has no SQLSTATE
+                raise error if error.sqlstate else psycopg.OperationalError(str(error))
+        self._rows_written = result.command_tuples or 0
+
+    def say_first(self, sql: str, values: Sequence[Any]) -> int:
+        """Run a statement that writes, by the message that begins its transaction where that has not begun; how many
+        rows it wrote."""
+        self.ensure_connection()
+        if self.connection.autocommit or self.connection.info.transaction_status != TransactionStatus.IDLE:
+            with self.cursor() as cursor:
+                cursor.execute(sql, values)
+                return int(cursor.rowcount)
+        with self.wrap_database_errors:
+            self._opening = [psycopg.ClientCursor(self.connection).mogrify(sql, values)]
+        try:
+            self._handle_search_path()
+        finally:
+            self._opening = []
+        return self._rows_written
+
+    def say_last(self, sql: str, values: Sequence[Any]) -> None:
+        """Run the last statement of a transaction. Where that is the outermost one its COMMIT travels by the same
+        message: Django's own finds nothing left to commit, and then does what waits for it (`on_commit`)."""
+        ends = self.in_atomic_block and not self.savepoint_ids
+        with self.cursor() as cursor:
+            cursor.execute(f"{sql}; COMMIT" if ends else sql, values)
 
     def _write_in_transaction(self, execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
         """A statement that writes outside of any transaction gets one of its own, in which it is told who acts.
@@ -289,12 +318,11 @@ class DatabaseWrapper(StockWrapper):
         return bool(WRITES.match(str(sql))) and isinstance(current(), InstitutionContext)
 
 
-def say_last(sql: str, values: Sequence[Any]) -> None:
-    """Run the last statement of a transaction. Where that is the outermost one its COMMIT travels by the same message:
-    Django's own finds nothing left to commit, and then does what waits for it (`on_commit`)."""
-    ends = connection.in_atomic_block and not connection.savepoint_ids
-    with connection.cursor() as cursor:
-        cursor.execute(f"{sql}; COMMIT" if ends else sql, values)
+def ours() -> DatabaseWrapper:
+    """The thread's connection, as this engine makes it."""
+    wrapper = connections["default"]
+    assert isinstance(wrapper, DatabaseWrapper)
+    return wrapper
 
 
 @contextmanager

@@ -59,9 +59,10 @@ def test_a_lost_server_costs_a_process_one_request_and_not_one_for_each_thread(
     transactional_db: None, greenwood: InstitutionContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def restarted() -> None:
-        """As a restart does it: all sessions end."""
+        """As a restart does it: all sessions end, but for those of the databases in which other tests run."""
+        mine = "SELECT pid FROM pg_stat_activity WHERE usename = %s AND datname = current_database()"
         with platform(), owner_connection(), connection.cursor() as cursor:
-            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [serving_role])
+            cursor.execute(f"SELECT pg_terminate_backend(pid) FROM ({mine}) AS mine", [serving_role])
 
     def request() -> bool:
         close_old_connections()

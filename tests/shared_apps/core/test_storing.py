@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from shared_apps.core import storing
 from shared_apps.core.actors import acting, command
 from shared_apps.core.context import InstitutionContext, institution
-from shared_apps.core.engine.base import say_last
+from shared_apps.core.engine.base import ours
 from shared_apps.core.storing import store
 from tenant_apps.school.models import Campus, GradeLevel, Student, StudentStatus
 from tests import cast as casting
@@ -82,7 +82,7 @@ def test_the_last_statement_takes_its_commit_along(campus: InstitutionContext) -
             with connection.cursor() as cursor:
                 cursor.execute(RENAME, ["first", "NAMED"])
             assert named(campus) == "as it was"
-            say_last(RENAME, ["last", "NAMED"])
+            ours().say_last(RENAME, ["last", "NAMED"])
             assert named(campus) == "last"
             assert after == []
         assert after == ["last"]
@@ -97,12 +97,12 @@ def test_within_another_transaction_or_one_that_is_given_up_nothing_is_committed
     with institution(campus), acting(command("test")):
         with pytest.raises(RuntimeError), transaction.atomic():
             with transaction.atomic():
-                say_last(RENAME, ["inner", "NAMED"])
+                ours().say_last(RENAME, ["inner", "NAMED"])
             raise RuntimeError
         assert named(campus) == "as it was"
         with pytest.raises(TransactionManagementError), transaction.atomic():
             transaction.set_rollback(True)
-            say_last(RENAME, ["given up", "NAMED"])
+            ours().say_last(RENAME, ["given up", "NAMED"])
         assert named(campus) == "as it was"
 
 
@@ -111,5 +111,5 @@ def test_a_last_statement_that_fails_undoes_what_was_before_it(campus: Instituti
         with pytest.raises(Exception, match="no_such_column"), transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute(RENAME, ["half", "NAMED"])
-            say_last("UPDATE school_campus SET no_such_column = %s", [1])
+            ours().say_last("UPDATE school_campus SET no_such_column = %s", [1])
         assert named(campus) == "as it was"
