@@ -2,10 +2,9 @@
 
 import os
 import socket
-import threading
 import time
-from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote
@@ -15,14 +14,13 @@ import pytest
 from django.db import connection, connections
 
 from shared_apps.core.context import InstitutionContext, platform
-from tests import cast
 from tests.api import host_of
+from tests.faults.asking import READ, Answer, Ask, Asking
 from tests.faults.outage import Line
 from tests.realtime.sockets import SignIn
 from tests.tasks import workers
 
 AWAY_SECONDS = 30.0
-READ = "/api/v1/school/students/?page_size=200"
 
 
 @pytest.fixture
@@ -65,49 +63,23 @@ def answers(base: str) -> bool:
         return False
 
 
-class People:
-    """Each asks in a thread of their own and notes what was answered in which phase."""
+@contextmanager
+def over_http(base: str, place: InstitutionContext, token: str) -> Iterator[Ask]:
+    headers = {"Host": host_of(place), "Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=base, headers=headers, timeout=20) as client:
 
-    def __init__(self, base: str, askers: list[tuple[InstitutionContext, str]]) -> None:
-        self.base, self.phase, self.over = base, "before", threading.Event()
-        self.seen: dict[str, Counter[int]] = defaultdict(Counter)
-        self.odd: list[str] = []
-        self.slowest = 0.0
-        self._threads = [threading.Thread(target=self._ask, args=asker) for asker in askers]
+        def ask() -> Answer:
+            answer = client.get(READ)
+            return Answer(answer.status_code, answer.headers, answer.content)
 
-    def __enter__(self) -> "People":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        for thread in self._threads:
-            thread.join(60)
-
-    def _ask(self, place: InstitutionContext, token: str) -> None:
-        own = str(cast.of(place).id("ada"))
-        headers = {"Host": host_of(place), "Authorization": f"Bearer {token}"}
-        with httpx.Client(base_url=self.base, headers=headers, timeout=20) as client:
-            while not self.over.is_set():
-                phase, began = self.phase, time.monotonic()
-                answer = client.get(READ)
-                self.slowest = max(self.slowest, time.monotonic() - began)
-                if phase == self.phase:
-                    self.seen[phase][answer.status_code] += 1
-                if answer.status_code == 503:
-                    if not answer.headers.get("retry-after"):
-                        self.odd.append(f"503 without Retry-After: {answer.text[:200]}")
-                elif answer.status_code != 200 or own not in answer.text:
-                    self.odd.append(f"{answer.status_code}: {answer.text[:200]}")
-                time.sleep(0.02)
+        yield ask
 
 
 def test_half_a_minute_without_postgresql_is_503_and_then_as_before(
     line: Line, web: str, greenwood: InstitutionContext, lumiere: InstitutionContext, sign_in: SignIn
 ) -> None:
-    askers = [(place, sign_in(place, "principal").access) for place in (greenwood, lumiere) * 3]
-    with People(web, askers) as people:
+    askers = [(place, over_http(web, place, sign_in(place, "principal").access)) for place in (greenwood, lumiere) * 3]
+    with Asking(askers, pause=0.02) as people:
         time.sleep(3)
         people.phase = "going"
         line.down()
@@ -123,10 +95,6 @@ def test_half_a_minute_without_postgresql_is_503_and_then_as_before(
         people.phase = "after"
         time.sleep(3)
     assert people.odd == []
-    assert {phase: set(people.seen[phase]) for phase in ("before", "away", "after")} == {
-        "before": {200},
-        "away": {503},
-        "after": {200},
-    }
+    assert people.statuses("before", "away", "after") == [{200}, {503}, {200}]
     assert people.slowest < 10
     print({phase: dict(seen) for phase, seen in people.seen.items()}, f"slowest {people.slowest:.2f} s", os.cpu_count())
