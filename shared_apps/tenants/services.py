@@ -32,9 +32,9 @@ UUID_FORM = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 def create_institution(*, new: NewInstitution, finish: Callable[[Tenant], None] | None = None) -> Tenant:
     """Make an institution with its host and schema, run every provisioning step, and set it live.
 
-    The row stands as `provisioning` while the schema is made, and one transaction at the end runs the steps and makes
-    it active; `finish` runs last in it, on the platform. `Tenant.step` tells everybody how far it is. A kill on the
-    way leaves a row that serves nobody; `create_institution` with the same slug finishes it.
+    The row stands as `provisioning` while one transaction makes the schema, runs the steps and sets it active; `finish`
+    runs last in it, on the platform. `Tenant.step` tells everybody how far it is. A kill on the way leaves a row that
+    serves nobody, and no schema; `create_institution` with the same slug finishes it.
 
     Raises Invalid for a bad slug, name or address, Conflict when the slug is taken by a live institution, looks like
     another's, or was another's not long ago.
@@ -48,20 +48,23 @@ def create_institution(*, new: NewInstitution, finish: Callable[[Tenant], None] 
             tenant.refresh_from_db()
             if tenant.state != State.PROVISIONING:
                 raise _taken(new.slug)
-            # Only now is it ours: whoever else was making it has died, or never was.
-            tenant.name, tenant.plan, tenant.ordered = new.name.strip(), new.plan, asdict(new)
-            tenant.save(update_fields=["name", "plan", "ordered", "updated_at"])
+            if tenant.ordered != asdict(new):
+                # Only now is it ours: whoever else was making it has died, or never was.
+                tenant.name, tenant.plan, tenant.ordered = new.name.strip(), new.plan, asdict(new)
+                tenant.save(update_fields=["name", "plan", "ordered", "updated_at"])
             at("schema")
-            _make_schema(tenant)
+            _clear(tenant)
             asked_by, made_by = actor(), platform_work("institution creation")
-            with institution(tenant.context), acting(made_by), transaction.atomic():
-                for name, step in registry.provisioning_steps:
-                    at(name)
-                    step(new)
+            with transaction.atomic():
+                tenant.template_rows = _make_schema(tenant)
+                with institution(tenant.context), acting(made_by):
+                    for name, step in registry.provisioning_steps:
+                        at(name)
+                        step(new)
                 at("")
-                with platform(), acting(asked_by or made_by):
+                with acting(asked_by or made_by):
                     tenant.ordered = {}
-                    tenant.save(update_fields=["ordered"])
+                    tenant.save(update_fields=["template_rows", "ordered"])
                     move(tenant, State.ACTIVE, verb="create")
                     if finish is not None:
                         finish(tenant)
@@ -155,18 +158,21 @@ def _telling(tenant: Tenant) -> Iterator[Callable[[str], None]]:
             beside.submit(lambda: connection.close()).result()  # the proxy is that thread's only there
 
 
-def _make_schema(tenant: Tenant) -> None:
-    """The institution's schema, equal to the template. What a killed attempt left is dropped first: no person was ever
-    in it. The operators' tenant has roles of its own, and is migrated."""
-    with transaction.atomic(), connection.cursor() as cursor:
+def _clear(tenant: Tenant) -> None:
+    """Before the making: what a killed attempt left is dropped; no person was ever in it. The operators' tenant has
+    roles of its own, and is migrated, which is not one transaction."""
+    with connection.cursor() as cursor:
         cursor.execute(f"DROP SCHEMA IF EXISTS {connection.ops.quote_name(tenant.schema_name)} CASCADE")
-        if tenant.kind == Kind.INSTITUTION:
-            rows = template.replay(tenant.schema_name)
     if tenant.kind == Kind.OPERATOR:
         template.make_empty_schema(tenant.schema_name)
         template.migrate_schema(tenant.context)
-        rows = SchemaTemplate.objects.values_list("rows", flat=True).get()
-    Tenant.objects.filter(pk=tenant.pk).update(template_rows=rows)
+
+
+def _make_schema(tenant: Tenant) -> str:
+    """The institution's schema, equal to the template; which of the template's rows it has."""
+    if tenant.kind == Kind.OPERATOR:
+        return SchemaTemplate.objects.values_list("rows", flat=True).get()
+    return template.replay(tenant.schema_name)
 
 
 def migrate_platform() -> None:

@@ -1,7 +1,8 @@
-"""`python -m tests.bench.tenancy`: many institutions made, migrated and served, beside Django's own executor.
+"""`python -m tests.bench.tenancy`: many institutions made, migrated and served, beside stock.
 
-The peer is what stock django-tenants runs for one schema, Django's migration executor, over the same apps in the same
-database; it is measured on fewer institutions, and compared per institution. `make bench-tenancy` runs it in full.
+A new institution is compared with django-tenants' own `create_schema` on its own engine; migrations with Django's
+executor on ours, which spares it a statement for each cursor. Both are given our apps and the same database, are
+measured on fewer institutions, and compared per institution. `make bench-tenancy` runs it in full.
 """
 
 import argparse
@@ -9,6 +10,8 @@ import http.client
 import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +26,7 @@ from rich.console import Console
 from platform_config.embedded import EmbeddedServers
 from tests.bench import machine, ours
 from tests.bench.load import PATIENCE
-from tests.bench.servers import Peer, Running, serving
+from tests.bench.servers import ROOT, Peer, Running, serving
 
 STUDENTS = 50
 LATER = {"school": "tests.shared_apps.tenants.later_release"}
@@ -33,7 +36,7 @@ Figures = dict[str, Any]
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.tenancy", description=__doc__)
     parser.add_argument("--institutions", type=int, default=1000)
-    parser.add_argument("--peers", type=int, default=5, help="institutions that the stock executor makes (5)")
+    parser.add_argument("--peers", type=int, default=5, help="that stock makes before ours, and as many after (5)")
     parser.add_argument("--columns-over", type=int, default=200, help="institutions that get ten columns (200)")
     parser.add_argument("--seconds", type=float, default=15, help="of each round robin (15)")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
@@ -46,38 +49,43 @@ def seconds_of(work: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
+def as_stock(count: int, first: int) -> list[float]:
+    """Seconds of each of `count` schemas that stock django-tenants makes, in a process of its own."""
+    command = [sys.executable, "-m", "tests.bench.stock.provisioning", str(count), str(first)]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if found.returncode:
+        raise RuntimeError(f"The stock peer failed:\n{found.stderr[-3_000:]}")
+    seconds: list[float] = json.loads(found.stdout.splitlines()[-1])
+    return seconds
+
+
 def provision(options: argparse.Namespace) -> tuple[Figures, list[Any]]:
-    """Institutions one after the other, eight at once, and the stock executor's."""
+    """Institutions one after the other, with stock's before and after them, and eight at once."""
     from django.db import connections
 
-    from shared_apps.core.context import InstitutionContext, platform
-    from shared_apps.core.engine.base import owner_connection
-    from shared_apps.core.ids import uuid7
+    from shared_apps.core.context import platform
     from shared_apps.core.registry import NewInstitution
-    from shared_apps.tenants import services, template
+    from shared_apps.tenants import services
 
     tenants: list[Any] = []
 
     def make(number: int) -> float:
+        new = NewInstitution(f"School {number}", f"school-{number}", admin_email="head@school.test")
+        with platform():
+            return seconds_of(lambda: tenants.append(services.create_institution(new=new)))
+
+    def make_beside(number: int) -> float:
         try:
-            new = NewInstitution(f"School {number}", f"school-{number}", admin_email="head@school.test")
-            with platform():
-                return seconds_of(lambda: tenants.append(services.create_institution(new=new)))
+            return make(number)
         finally:
             connections.close_all()
 
-    def make_as_stock(number: int) -> None:
-        name = f"t_stock_{number}"
-        context = InstitutionContext(id=uuid7(), schema_name=name, slug=name, name=name)
-        with platform(), owner_connection():
-            template.make_empty_schema(name)
-            template.migrate_schema(context)
-
-    stock = [seconds_of(lambda n=n: make_as_stock(n)) for n in range(options.peers)]
+    stock = as_stock(options.peers, 0)
     alone = [make(number) for number in range(min(100, options.institutions))]
+    stock += as_stock(options.peers, options.peers)
     with ThreadPoolExecutor(8) as pool:
         began = time.perf_counter()
-        rest = list(pool.map(make, range(len(alone), options.institutions)))
+        rest = list(pool.map(make_beside, range(len(alone), options.institutions)))
         together = time.perf_counter() - began
     figures = {
         "p50_seconds": statistics.median(alone),
