@@ -216,7 +216,7 @@ def compare_requests(
             ratios = {"ratio": comparison.ratio, "cost_ratio": comparison.cost_ratio}
             results[subject] = ratios | asdict(comparison)
         if "writes" in subjects and not options.itself:
-            results["writes"] = writes.measure((first, second), options)
+            results["writes"] = writes.measure((first, second), options, databases)
             console.print("\n".join(writes.lines(results["writes"])))
     return results
 

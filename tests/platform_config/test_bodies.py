@@ -78,7 +78,8 @@ def test_bodies_that_never_end_keep_nobody_out_and_are_given_up(port: int) -> No
     with ExitStack() as stack:
         # Neither many, nor who announces much, nor a form with files gains anything.
         forms = [stack.enter_context(half_sent(port, 60_000_000, "multipart/form-data")) for _ in range(20)]
-        clients = [*forms, *(stack.enter_context(half_sent(port, 2_000_000)) for _ in range(580))]
+        lengths = (100, 2_000_000) * 290  # of bodies that are awaited at one go, and piece by piece
+        clients = [*forms, *(stack.enter_context(half_sent(port, length)) for length in lengths)]
         trickling = clients[:5]
         time.sleep(1)
         for path in ("/health/live", "/health/ready", "/"):

@@ -85,7 +85,7 @@ class DatabaseWrapper(StockWrapper):
         self._remembered: set[int] = set()
         self._connected_at = 0.0
         self._opening: list[str] = []
-        self._rows_written = 0
+        self._rows_written: int | None = None
         super().__init__(*args, **kwargs)
         self.execute_wrappers.append(self._write_in_transaction)
 
@@ -286,11 +286,13 @@ class DatabaseWrapper(StockWrapper):
                 cursor.execute(sql, values)
                 return int(cursor.rowcount)
         with self.wrap_database_errors:
-            self._opening = [psycopg.ClientCursor(self.connection).mogrify(sql, values)]
+            self._opening, self._rows_written = [psycopg.ClientCursor(self.connection).mogrify(sql, values)], None
         try:
             self._handle_search_path()
         finally:
             self._opening = []
+        if self._rows_written is None:
+            raise transaction.TransactionManagementError("A statement that a transaction begins with was not sent.")
         return self._rows_written
 
     def say_last(self, sql: str, values: Sequence[Any]) -> None:
