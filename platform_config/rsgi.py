@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 import structlog
 from django.conf import settings
+from granian.rsgi import ProtocolClosed
 
 from platform_config.wsgi import application as wsgi_application
 from shared_apps.core.errors import InternalError, Invalid, Problem, TimedOut, TooLarge, Unavailable
@@ -172,12 +173,14 @@ class Application:
 
 
 async def _receive(protocol: Any, announced: int) -> tuple[Any, int]:
-    """A short body and its size. Raises TimedOut."""
+    """A short body and its size. Raises TimedOut, and Invalid for one whose client went away."""
     try:
         async with asyncio.timeout(GRACE + announced / SLOWEST):
             body = await protocol()
     except TimeoutError:
         raise _slow() from None
+    except ProtocolClosed:
+        raise Invalid(f"The body ended before the {announced} bytes that were announced.", code="cut_off") from None
     return io.BytesIO(body), len(body)
 
 

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,15 @@ def test_bodies_that_never_end_keep_nobody_out_and_are_given_up(port: int) -> No
         first = [client.recv(12)[9:12] for client in clients]
     assert set(first) == {b"408"}
     assert ask(port, "POST", TOKEN, b"{}").status == 400
+
+
+@pytest.mark.parametrize("length", [100, 2_000_000])
+def test_a_body_that_is_cut_off_is_told_so(port: int, length: int) -> None:
+    with half_sent(port, length) as client:
+        client.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(partial(client.recv, 65_536), b""))
+    assert answer[9:12] == b"400"
+    assert b'"code":"cut_off"' in answer
 
 
 def test_a_chunked_body_is_read_like_any_other(port: int) -> None:
