@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import connection, connections, transaction
+from django.db import IntegrityError, connection, connections, transaction
 from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
 
@@ -112,4 +112,26 @@ def test_a_last_statement_that_fails_undoes_what_was_before_it(campus: Instituti
             with connection.cursor() as cursor:
                 cursor.execute(RENAME, ["half", "NAMED"])
             ours().say_last("UPDATE school_campus SET no_such_column = %s", [1])
+        assert named(campus) == "as it was"
+
+
+def test_the_first_statement_goes_with_begin_and_is_one_of_its_transaction(campus: InstitutionContext) -> None:
+    with institution(campus), acting(command("test")):
+        with pytest.raises(RuntimeError), transaction.atomic():
+            with CaptureQueriesContext(connection) as asked:
+                assert ours().say_first(RENAME, ["begun", "NAMED"]) == 1
+            assert len(asked) == 0, "it has no message of its own"
+            assert ours().say_first(RENAME, ["begun", "NOBODY"]) == 0, "later it is a statement like any other"
+            assert Campus.objects.get(code="NAMED").name == "begun"
+            raise RuntimeError
+        assert named(campus) == "as it was"
+
+
+def test_a_first_statement_that_is_refused_is_refused_as_any_other(campus: InstitutionContext) -> None:
+    doubled = "UPDATE school_campus SET code = %s WHERE code <> %s"
+    with institution(campus), acting(command("test")):
+        Campus.objects.create(code="OTHER", name="Other")
+        for say in (ours().say_first, ours().say_last):
+            with pytest.raises(IntegrityError, match="unique"), transaction.atomic():
+                say(doubled, ["NAMED", "NAMED"])
         assert named(campus) == "as it was"
