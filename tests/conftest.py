@@ -1,6 +1,7 @@
 """Fixtures of the whole suite. Tests start outside of any context, as a request does."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from threading import current_thread
 from typing import Any
 
 import pytest
@@ -55,6 +56,19 @@ def _forget_what_the_process_remembers() -> None:
     for handler in bus._handlers.values():
         handler("")
     bus.client().flushdb()
+
+
+@pytest.fixture
+def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever tells of a change forgets; this process does not, when it hears of it over Redis a moment later."""
+    teller = current_thread()
+
+    def only_here(handler: Callable[[str], None]) -> Callable[[str], None]:
+        return lambda key: handler(key) if current_thread() is teller else None
+
+    for topic, handler in list(bus._handlers.items()):
+        monkeypatch.setitem(bus._handlers, topic, only_here(handler))
+        handler("")
 
 
 def _context(slug: str, django_db_blocker: Any) -> InstitutionContext:

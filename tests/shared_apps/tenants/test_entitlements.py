@@ -96,7 +96,7 @@ def test_what_is_no_limit_is_refused(tenant: Tenant, wanted: Any) -> None:
 
 
 def test_a_host_is_known_with_its_limits_and_anew_after_each_change(
-    tenant: Tenant, greenwood: InstitutionContext
+    tenant: Tenant, greenwood: InstitutionContext, deaf: None
 ) -> None:
     host = host_of(greenwood)
 

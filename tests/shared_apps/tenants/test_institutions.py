@@ -122,7 +122,7 @@ def test_suspension_and_return_are_seen_by_the_next_request(
 
 
 def test_another_process_learns_of_a_suspension_over_redis(
-    transactional_db: None, greenwood: InstitutionContext
+    transactional_db: None, greenwood: InstitutionContext, deaf: None
 ) -> None:
     """Negative control inside: without the message the remembered answer would live on."""
     with platform():

@@ -58,7 +58,7 @@ class Night(datetime):
 
 
 def test_the_date_is_the_institutions_own(
-    inside: InstitutionContext, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+    inside: InstitutionContext, deaf: None, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
 ) -> None:
     monkeypatch.setattr(clock, "datetime", Night)
     for zone, day in (("America/New_York", date(2026, 2, 28)), ("Europe/Paris", date(2026, 3, 1))):
