@@ -24,7 +24,7 @@ MANY = 19  # rows of the larger bulk; `making` has ground for two more
 
 
 @pytest.fixture
-def principal(db: None, greenwood: InstitutionContext) -> Asker:
+def principal(db: None, deaf: None, greenwood: InstitutionContext) -> Asker:
     cast = casting.of(greenwood)
     with institution(greenwood):
         making.write_ground(cast)

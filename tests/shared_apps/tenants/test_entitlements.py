@@ -126,7 +126,9 @@ def test_tasks_see_the_limits_of_now(tenant: Tenant) -> None:
     assert found.limits.concurrent_jobs == 5
 
 
-def test_a_thousand_institutions_cost_one_reading_of_the_plans(tenant: Tenant, django_assert_num_queries: Any) -> None:
+def test_a_thousand_institutions_cost_one_reading_of_the_plans(
+    tenant: Tenant, deaf: None, django_assert_num_queries: Any
+) -> None:
     plans._forget()
     with platform(), django_assert_num_queries(1):
         for _ in range(50):
