@@ -31,9 +31,7 @@ class Asking:
     that does not say when to come back.
     """
 
-    def __init__(
-        self, people: Sequence[tuple[InstitutionContext, AbstractContextManager[Ask]]], *, pause: float
-    ) -> None:
+    def __init__(self, people: Sequence[Person], *, pause: float) -> None:
         self.phase, self.over = "before", threading.Event()
         self.seen: dict[str, Counter[int]] = defaultdict(Counter)
         self.odd: list[str] = []
