@@ -49,15 +49,17 @@ def hold(domain: Domain) -> Domain:
     except IntegrityError as error:
         raise _refusal(domain, constraint_name(error)) from None
     # Looked for after the insert, which waits for whoever releases the same host just now.
-    cooling = Q(host=domain.domain) | Q(looks=domain.looks, looks__gt="")
-    warm = ReleasedHost.objects.filter(cooling, free_at__gt=datetime.now(UTC))
-    other = warm.exclude(tenant_id=domain.tenant_id).first()
-    if other is not None:
-        raise Conflict(
-            f"{domain.domain} was another institution's; it is free from {other.free_at:%Y-%m-%d} on.",
-            code="host_cools_down",
-        )
-    ReleasedHost.objects.filter(host=domain.domain).delete()
+    released = ReleasedHost.objects.filter(Q(host=domain.domain) | Q(looks=domain.looks, looks__gt=""))
+    now = datetime.now(UTC)
+    for was in released:
+        if was.free_at > now and was.tenant_id != domain.tenant_id:
+            raise Conflict(
+                f"{domain.domain} was another institution's; it is free from {was.free_at:%Y-%m-%d} on.",
+                code="host_cools_down",
+            )
+    for was in released:
+        if was.host == domain.domain:
+            was.delete()
     return domain
 
 

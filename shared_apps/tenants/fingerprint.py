@@ -62,14 +62,17 @@ UNION ALL
 SELECT nspname, 'other', pg_describe_object(classid, objid, 0), '', ''
 FROM owned WHERE classid NOT IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_default_acl'::regclass)
 """
-# A list in an index's condition is stored with other casts and brackets once it has been through a dump.
+# A list in an index's condition is stored with other casts and brackets once it has been through a dump. Most texts
+# have brackets alone, and taking those away needs no regular expression: a third less for the whole query.
 CASTS = r"E'::(text|character varying)(\\[\\])?|[()]'"
+PLAIN = f"""CASE WHEN p.text LIKE '%%::%%' THEN regexp_replace(p.text, {CASTS}, '', 'g')
+                ELSE translate(p.text, '()', '') END"""
 HASHES = f"""
 {OWNED}
 SELECT schema, md5(string_agg(part, E'\\n' ORDER BY part COLLATE "C"))
 FROM (
     SELECT p.nspname AS schema,
-           replace(concat_ws('|', p.kind, p.name, regexp_replace(p.text, {CASTS}, '', 'g'), p.more),
+           replace(concat_ws('|', p.kind, p.name, {PLAIN}, p.more),
                    p.nspname, '<schema>') AS part
     FROM ({PARTS}) AS p(nspname, kind, name, text, more)
 ) AS parts

@@ -5,6 +5,7 @@
 Who may be served in which state is `middleware.gate`'s to say: requests, sockets, tasks and the relay ask there.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -69,13 +70,13 @@ def demand_live(tenant: Tenant) -> None:
         raise Conflict(f"This cannot be done to an institution that is {tenant.state}.", code="bad_transition")
 
 
-def move(locked: Tenant, to: State, *, verb: str, reason: str = "") -> None:
-    """Write the state and its history; every process is told after the commit."""
+def move(locked: Tenant, to: State, *, verb: str, reason: str = "", fields: Sequence[str] = ()) -> None:
+    """Write the state, with what `fields` name, and its history; every process is told after the commit."""
     was = locked.state
     if was != to:
         locked.state, locked.state_changed_at = to, datetime.now(UTC)
     locked.state_reason = reason
-    locked.save(update_fields=["state", "state_reason", "state_changed_at", "updated_at"])
+    locked.save(update_fields=["state", "state_reason", "state_changed_at", "updated_at", *fields])
     record(locked, verb, was=was, reason=reason)
     tell(locked)
 

@@ -56,6 +56,10 @@ class Tenant(TenantMixin, Record):
     def __str__(self) -> str:
         return self.name
 
+    def _check_schema_name_is_unique(self) -> None:
+        """django-tenants reads all institutions for a name that differs in case alone; ours are made in lower case,
+        and the column is unique."""
+
     def __enter__(self) -> Any:
         # django-tenants keeps its stack on the class: two threads would swap institutions.
         raise WrongContext("`with tenant:` is banned: enter core.context.institution(tenant.context).")

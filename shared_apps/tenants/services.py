@@ -3,20 +3,23 @@
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from queue import Empty, SimpleQueue
+from typing import Final
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.core.management.commands.migrate import Command as Migrate
 from django.core.validators import validate_email
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
+from django.db.models import prefetch_related_objects
 
 from shared_apps.core import bus
 from shared_apps.core.actors import acting, actor, platform_work
 from shared_apps.core.context import InstitutionContext, Kind, State, institution, platform
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.base import owner_ahead, owner_connection
 from shared_apps.core.errors import Conflict, Invalid, NotFound
 from shared_apps.core.registry import NewInstitution, registry
 from shared_apps.core.roles import ensure_serving_role, grant_serving_role
@@ -26,6 +29,8 @@ from shared_apps.tenants.lifecycle import move, record, tell
 from shared_apps.tenants.models import WITHOUT_SCHEMA, SchemaTemplate, Tenant
 from shared_apps.tenants.slugs import check_slug
 
+FIRST_STEP: Final = "schema"
+LASTS: Final = 0.05  # seconds after which somebody could see what a making is at
 UUID_FORM = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
@@ -40,20 +45,21 @@ def create_institution(*, new: NewInstitution, finish: Callable[[Tenant], None] 
     another's, or was another's not long ago.
     """
     check_new(new)
-    with platform():
+    with platform(), owner_ahead() as owner:
         tenant = _claim(new)
-        with _telling(tenant) as at, owner_connection(), connection.cursor() as lock:
+        with _telling(tenant) as at, owner(), connection.cursor() as lock:
             # One maker at a time for one institution: a second one waits, then finds it live and is refused.
             lock.execute("SELECT pg_advisory_lock(hashtextextended(%s, 7202))", [tenant.schema_name])
-            tenant.refresh_from_db()
+            tenant.refresh_from_db(fields=["state", "ordered", "step"])
             if tenant.state != State.PROVISIONING:
                 raise _taken(new.slug)
-            if tenant.ordered != asdict(new):
+            if (tenant.ordered, tenant.step) != (asdict(new), FIRST_STEP):
                 # Only now is it ours: whoever else was making it has died, or never was.
                 tenant.name, tenant.plan, tenant.ordered = new.name.strip(), new.plan, asdict(new)
-                tenant.save(update_fields=["name", "plan", "ordered", "updated_at"])
-            at("schema")
-            _clear(tenant)
+                tenant.step = FIRST_STEP
+                tenant.save(update_fields=["name", "plan", "ordered", "step", "updated_at"])
+            if tenant.kind == Kind.OPERATOR:
+                _migrate_operators(tenant)
             asked_by, made_by = actor(), platform_work("institution creation")
             with transaction.atomic():
                 tenant.template_rows = _make_schema(tenant)
@@ -61,14 +67,12 @@ def create_institution(*, new: NewInstitution, finish: Callable[[Tenant], None] 
                     for name, step in registry.provisioning_steps:
                         at(name)
                         step(new)
-                at("")
                 with acting(asked_by or made_by):
-                    tenant.ordered = {}
-                    tenant.save(update_fields=["template_rows", "ordered"])
-                    move(tenant, State.ACTIVE, verb="create")
+                    tenant.ordered, tenant.step = {}, ""
+                    move(tenant, State.ACTIVE, verb="create", fields=["template_rows", "ordered", "step"])
                     if finish is not None:
                         finish(tenant)
-        return fresh(tenant)
+        return tenant
 
 
 def check_new(new: NewInstitution) -> None:
@@ -120,59 +124,76 @@ def _demand_no_operators() -> None:
 def _claim(new: NewInstitution) -> Tenant:
     """The new row, or the one that a killed creation of the same slug left behind."""
     slug = check_slug(new.slug, kind=new.kind)
-    tenant = Tenant(name=new.name.strip(), kind=new.kind, plan=new.plan, ordered=asdict(new))
+    tenant = Tenant(name=new.name.strip(), kind=new.kind, plan=new.plan, ordered=asdict(new), step=FIRST_STEP)
     try:
         with transaction.atomic():
             if new.kind == Kind.OPERATOR:
                 _demand_no_operators()
             tenant.save(force_insert=True)
             hold_slug(tenant, slug)
-            return tenant
     except Conflict:
         left = Tenant.objects.filter(domains__slug=slug, state=State.PROVISIONING, kind=new.kind).first()
         if left is None:
             raise
-        return left
+        tenant = left
+    prefetch_related_objects([tenant], "domains")
+    return tenant
 
 
 @contextmanager
 def _telling(tenant: Tenant) -> Iterator[Callable[[str], None]]:
-    """Writes what the making is at over a connection of its own, so that it is seen before the making commits. The
-    making does not wait for it, but for `at("")`: nothing is written after that."""
+    """Writes what the making is at over a connection of its own, so that it is seen before the making commits: a step
+    that lasts, and one that fails. The making does not wait for it: what comes too late waits for the making's lock on
+    the row, and finds it made."""
+    steps: SimpleQueue[str] = SimpleQueue()
+    under_way = FIRST_STEP
+
+    def at(step: str) -> None:
+        nonlocal under_way
+        under_way = step
+        steps.put(step)
 
     def write(step: str) -> None:
-        with platform(), connection.cursor() as cursor:
-            cursor.execute("SET synchronous_commit = off")  # a step that a crash forgets is no loss
-            Tenant.objects.filter(pk=tenant.pk).update(step=step)
+        with platform():
+            Tenant.objects.filter(pk=tenant.pk, state=State.PROVISIONING).update(step=step)
+
+    def follow() -> None:
+        step = steps.get()
+        while step:
+            try:
+                step = steps.get(timeout=LASTS)
+            except Empty:
+                write(step)
+                step = steps.get()
+        connection.close()  # the proxy is this thread's only here
 
     with ThreadPoolExecutor(1, thread_name_prefix="lyceum-provisioning") as beside:
-
-        def at(step: str) -> None:
-            written = beside.submit(write, step)
-            if not step:
-                written.result()
-
+        beside.submit(follow)
         try:
             yield at
+        except BaseException:
+            with suppress(DatabaseError):
+                write(under_way)
+            raise
         finally:
-            beside.submit(lambda: connection.close()).result()  # the proxy is that thread's only there
-
-
-def _clear(tenant: Tenant) -> None:
-    """Before the making: what a killed attempt left is dropped; no person was ever in it. The operators' tenant has
-    roles of its own, and is migrated, which is not one transaction."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"DROP SCHEMA IF EXISTS {connection.ops.quote_name(tenant.schema_name)} CASCADE")
-    if tenant.kind == Kind.OPERATOR:
-        template.make_empty_schema(tenant.schema_name)
-        template.migrate_schema(tenant.context)
+            steps.put("")
 
 
 def _make_schema(tenant: Tenant) -> str:
-    """The institution's schema, equal to the template; which of the template's rows it has."""
+    """The institution's schema, equal to the template; which of the template's rows it has. The operators' tenant has
+    roles of its own: its schema is migrated, and stands before."""
     if tenant.kind == Kind.OPERATOR:
         return SchemaTemplate.objects.values_list("rows", flat=True).get()
     return template.replay(tenant.schema_name)
+
+
+def _migrate_operators(tenant: Tenant) -> None:
+    """Make the operators' schema, which is not one transaction: what a killed attempt left is dropped; no person was
+    ever in it."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP SCHEMA IF EXISTS {connection.ops.quote_name(tenant.schema_name)} CASCADE")
+    template.make_empty_schema(tenant.schema_name)
+    template.migrate_schema(tenant.context)
 
 
 def migrate_platform() -> None:

@@ -32,7 +32,7 @@ def create_user(*, email: str, **fields: Any) -> User:
     """Make a login, still without a password. Raises ValidationError (`unique`) for a known e-mail."""
     user = User(email=UserManager.normalise(email), **fields)
     user.set_unusable_password()
-    user.full_clean(exclude=["password"])
+    user.full_clean(exclude=["id", "password"])
     user.save(force_insert=True)
     return user
 

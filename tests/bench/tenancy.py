@@ -36,9 +36,10 @@ Figures = dict[str, Any]
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.tenancy", description=__doc__)
     parser.add_argument("--institutions", type=int, default=1000)
-    parser.add_argument("--peers", type=int, default=5, help="that stock makes before ours, and as many after (5)")
+    parser.add_argument("--rounds", type=int, default=5, help="of two by stock and twenty of ours (5)")
     parser.add_argument("--columns-over", type=int, default=200, help="institutions that get ten columns (200)")
     parser.add_argument("--seconds", type=float, default=15, help="of each round robin (15)")
+    parser.add_argument("--files", type=Path, help="where the database keeps its files (the system's temporary place)")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     return parser.parse_args()
 
@@ -50,7 +51,7 @@ def seconds_of(work: Callable[[], Any]) -> float:
 
 
 def as_stock(count: int, first: int) -> list[float]:
-    """Seconds of each of `count` schemas that stock django-tenants makes, in a process of its own."""
+    """Seconds of each of `count` schemas that stock django-tenants makes, in a process of its own that is warm."""
     command = [sys.executable, "-m", "tests.bench.stock.provisioning", str(count), str(first)]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if found.returncode:
@@ -60,7 +61,7 @@ def as_stock(count: int, first: int) -> list[float]:
 
 
 def provision(options: argparse.Namespace) -> tuple[Figures, list[Any]]:
-    """Institutions one after the other, with stock's before and after them, and eight at once."""
+    """Institutions one after the other, in turn with stock's, and the rest of them eight at once."""
     from django.db import connections
 
     from shared_apps.core.context import platform
@@ -80,9 +81,12 @@ def provision(options: argparse.Namespace) -> tuple[Figures, list[Any]]:
         finally:
             connections.close_all()
 
-    stock = as_stock(options.peers, 0)
-    alone = [make(number) for number in range(min(100, options.institutions))]
-    stock += as_stock(options.peers, options.peers)
+    stock: list[float] = []
+    alone: list[float] = []
+    for _ in range(options.rounds):
+        stock += as_stock(2, len(stock))
+        alone += [make(number) for number in range(len(alone), len(alone) + 20)]
+    stock += as_stock(2, len(stock))
     with ThreadPoolExecutor(8) as pool:
         began = time.perf_counter()
         rest = list(pool.map(make_beside, range(len(alone), options.institutions)))
@@ -249,7 +253,7 @@ def serve(
 def main() -> None:
     options = read_options()
     console = Console(width=120)
-    with tempfile.TemporaryDirectory(prefix="lyceum-tenancy-") as name:
+    with tempfile.TemporaryDirectory(prefix="lyceum-tenancy-", dir=options.files) as name:
         directory = Path(name)
         directory.chmod(0o711)  # as root, PostgreSQL runs as another user, who must reach its directory
         with EmbeddedServers(directory / "servers") as servers:

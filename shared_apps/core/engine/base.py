@@ -9,8 +9,9 @@ with the switch to an institution, how long one of its statements may take (`cor
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 
 import psycopg
@@ -335,17 +336,45 @@ def owner_connection(database: str = "") -> Iterator[None]:
     The thread's default connection is put aside and comes back afterwards, so the block must not be entered inside
     a transaction.
     """
-    serving = connections["default"]
-    if serving.in_atomic_block:
-        raise WrongContext("owner_connection() was entered inside a transaction of the serving role.")
-    owner = connections.create_connection("default")
+    with closing(_owner(database)) as owner, _in_its_place(owner):
+        yield
+
+
+@contextmanager
+def owner_ahead() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Connect as the owner beside what the block begins with: a connection is 4 ms of waiting. What is yielded is
+    entered as `owner_connection()` is, once.
+    """
+    owner = _owner()
+    owner.inc_thread_sharing()
+    with closing(owner), ThreadPoolExecutor(1, thread_name_prefix="lyceum-owner") as beside:
+        opening = beside.submit(owner.connect)
+
+        @contextmanager
+        def enter() -> Iterator[None]:
+            opening.result()
+            with _in_its_place(owner):
+                yield
+
+        yield enter
+
+
+def _owner(database: str = "") -> DatabaseWrapper:
+    owner: DatabaseWrapper = connections.create_connection("default")
     owner.settings_dict = {**owner.settings_dict, "POOL_MODE": "SESSION", **settings.DATABASE_OWNER}
     if database:
         owner.settings_dict["NAME"] = database
     owner.hurried = False
+    return owner
+
+
+@contextmanager
+def _in_its_place(owner: DatabaseWrapper) -> Iterator[None]:
+    serving = connections["default"]
+    if serving.in_atomic_block:
+        raise WrongContext("owner_connection() was entered inside a transaction of the serving role.")
     connections["default"] = owner
     try:
         yield
     finally:
-        owner.close()
         connections["default"] = serving

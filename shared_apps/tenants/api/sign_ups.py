@@ -22,7 +22,7 @@ KEY = OpenApiParameter("id", UUID, OpenApiParameter.PATH, description="The sign-
 WAITING: dict[str, Any] = {
     "id": "019a9f3e-5c1b-7d2e-8f40-1a2b3c4d5e6f",
     "stage": "waiting",
-    "steps": ["schema", "accounts.first_administrator", "school.profile"],
+    "steps": ["schema", "accounts.first_administrator", "school.institution"],
     "step": "",
     "host": "",
     "error": "",

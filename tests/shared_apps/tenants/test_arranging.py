@@ -33,21 +33,29 @@ def statements(dump: str) -> list[str]:
     return "\n".join(lines).removesuffix(";").split(";\n")
 
 
-def test_tables_and_rows_come_after_those_they_refer_to_with_their_keys() -> None:
+def test_tables_come_after_those_they_refer_to_with_their_keys() -> None:
     index = entry("INDEX", "CREATE INDEX a_other ON t_x.a USING btree (other);")
-    raw = (
-        HEAD + table("a") + table("b") + row("a") + row("b") + key("a") + key("b") + index
-        + reference("b", "b") + reference("a", "b")
-    )  # fmt: skip
+    raw = HEAD + table("a") + table("b") + key("a") + key("b") + index + reference("b", "b") + reference("a", "b")
     assert statements(arranged(raw)) == [
         "SET row_security = off",
         "CREATE TABLE t_x.b (\n    id uuid NOT NULL,\n    other uuid,\n    CONSTRAINT b_pkey PRIMARY KEY (id),\n"
         "    CONSTRAINT b_fk FOREIGN KEY (other) REFERENCES t_x.b(id)\n)",
         "CREATE TABLE t_x.a (\n    id uuid NOT NULL,\n    other uuid,\n    CONSTRAINT a_pkey PRIMARY KEY (id),\n"
         "    CONSTRAINT a_fk FOREIGN KEY (other) REFERENCES t_x.b(id)\n)",
-        "INSERT INTO t_x.b VALUES\n\t('1', '2'),\n\t('3', ');')",
-        "INSERT INTO t_x.a VALUES\n\t('1', '2'),\n\t('3', ');')",
         "CREATE INDEX a_other ON t_x.a USING btree (other)",
+    ]
+
+
+def test_references_of_rows_are_looked_at_when_all_rows_are_in() -> None:
+    """Whatever the order of the rows: a table's may refer to rows that are filled in after it."""
+    raw = HEAD + table("a") + table("b") + row("a") + row("b") + key("a") + key("b") + reference("a", "b")
+    assert statements(arranged(raw)) == [
+        "SET row_security = off",
+        "CREATE TABLE t_x.a (\n    id uuid NOT NULL,\n    other uuid,\n    CONSTRAINT a_pkey PRIMARY KEY (id)\n)",
+        "CREATE TABLE t_x.b (\n    id uuid NOT NULL,\n    other uuid,\n    CONSTRAINT b_pkey PRIMARY KEY (id)\n)",
+        "INSERT INTO t_x.a VALUES\n\t('1', '2'),\n\t('3', ');')",
+        "INSERT INTO t_x.b VALUES\n\t('1', '2'),\n\t('3', ');')",
+        "ALTER TABLE ONLY t_x.a\n    ADD CONSTRAINT a_fk FOREIGN KEY (other) REFERENCES t_x.b(id)",
     ]
 
 

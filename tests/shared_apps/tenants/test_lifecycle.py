@@ -16,7 +16,7 @@ from shared_apps.core.context import InstitutionContext, State, platform
 from shared_apps.core.errors import Conflict
 from shared_apps.core.ids import uuid7
 from shared_apps.core.registry import NewInstitution, registry
-from shared_apps.tenants import lifecycle
+from shared_apps.tenants import lifecycle, services
 from shared_apps.tenants.lifecycle import change_state
 from shared_apps.tenants.models import Tenant, Transition
 from shared_apps.tenants.services import create_institution
@@ -133,6 +133,29 @@ def test_the_steps_of_a_creation_are_seen_while_it_runs(
     made = create_institution(new=NewInstitution("Rheintal", "rheintal"))
     assert seen == [("test.look", "provisioning")]
     assert made.step == ""
+
+
+def test_a_step_that_is_told_too_late_does_not_stay(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its writer waits for the row, which the making holds when it says that all is done."""
+    waited: list[int] = []
+
+    def until_the_writer_waits(made: Tenant) -> None:
+        deadline = time.monotonic() + 10
+        with connection.cursor() as cursor:
+            while not waited and time.monotonic() < deadline:
+                cursor.execute(
+                    "SELECT count(*) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'UPDATE %step%'"
+                )
+                waited.extend(number for (number,) in cursor.fetchall() if number)
+                cursor.execute("SELECT pg_stat_clear_snapshot()")
+
+    monkeypatch.setattr(services, "LASTS", 0.3)
+    made = create_institution(new=NewInstitution("Rheintal", "rheintal"), finish=until_the_writer_waits)
+    assert waited == [1]
+    with platform():
+        made.refresh_from_db()
+    assert (made.step, made.state) == ("", "active")
 
 
 def test_an_archived_institution_is_gone_and_comes_back(transactional_db: None, greenwood: InstitutionContext) -> None:

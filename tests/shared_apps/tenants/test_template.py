@@ -82,6 +82,14 @@ def test_a_template_that_is_refreshed_without_change_is_not_dumped_anew(transact
     assert the_template().dump != before.dump
 
 
+def test_a_template_that_is_described_in_other_words_is_compared_by_them(transactional_db: None) -> None:
+    """Another release of PostgreSQL may write the same index otherwise: until then no institution could be made."""
+    with platform(), owner_connection():
+        SchemaTemplate.objects.update(fingerprint="0" * 32)
+        assert template.refresh_template()
+    services.create_institution(new=NewInstitution("Copy", "copy"))
+
+
 def test_a_replay_that_is_not_equal_to_the_template_keeps_nothing(transactional_db: None) -> None:
     """Negative control of the check after each replay."""
     with platform(), owner_connection():
