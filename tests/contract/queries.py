@@ -12,7 +12,7 @@ COSTS = """
 jobs                        1    1      .       .      1    4      .    .   .      .
 audit/entries               1    1      .       .      1    4      .    .   .      .
 communication/notifications 1    1      .       .      1    4      .    .   .      .
-accounts/users              1    1      .       1      1    4      2    8   5      8
+accounts/users              1    1      .       1      1    4      2    8   5      7
 accounts/roles              1    1      .       1      1    4      2    6   5      5
 accounts/role-inheritances  1    1      .       .      1    4      2    19  9      15
 accounts/role-permissions   1    1      .       .      1    4      2    14  8      10
