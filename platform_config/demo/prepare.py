@@ -8,7 +8,7 @@ from django.db import connection
 from platform_config.demo.schools import SCHOOLS
 from platform_config.demo.seed import PASSWORD, seed_operator, seed_school
 from shared_apps.core.context import Kind, State, institution, platform
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.core.registry import NewInstitution
 from shared_apps.tenants.models import Tenant
 from shared_apps.tenants.services import create_institution

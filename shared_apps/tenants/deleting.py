@@ -15,7 +15,7 @@ from django.db import IntegrityError, transaction
 
 from shared_apps.core.actors import Actor, actor
 from shared_apps.core.context import State, platform
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.core.errors import Conflict, Forbidden
 from shared_apps.tenants.addresses import release
 from shared_apps.tenants.backups import forget

@@ -27,7 +27,7 @@ from psycopg import sql
 from shared_apps.core import bus
 from shared_apps.core.actors import acting, platform_work
 from shared_apps.core.context import InstitutionContext, institution, platform
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.tenants import template
 from shared_apps.tenants.fingerprint import fingerprints
 from shared_apps.tenants.models import WITHOUT_SCHEMA, SchemaTemplate, Tenant

@@ -19,7 +19,7 @@ from django.db.models import prefetch_related_objects
 from shared_apps.core import bus
 from shared_apps.core.actors import acting, actor, platform_work
 from shared_apps.core.context import InstitutionContext, Kind, State, institution, platform
-from shared_apps.core.engine.base import owner_ahead, owner_connection
+from shared_apps.core.engine.owner import owner_ahead, owner_connection
 from shared_apps.core.errors import Conflict, Invalid, NotFound
 from shared_apps.core.registry import NewInstitution, registry
 from shared_apps.core.roles import ensure_serving_role, grant_serving_role

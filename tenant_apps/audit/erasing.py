@@ -14,7 +14,7 @@ import orjson
 from django.db import connection, transaction
 
 from shared_apps.core.actors import actor
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.core.ids import uuid7
 from tenant_apps.audit.chain import payload_digest
 

@@ -107,7 +107,7 @@ def migrate(options: argparse.Namespace, tenants: list[Any]) -> Figures:
     from django.test import override_settings
 
     from shared_apps.core.context import platform
-    from shared_apps.core.engine.base import owner_connection
+    from shared_apps.core.engine.owner import owner_connection
     from shared_apps.tenants import migrating, services, template
     from shared_apps.tenants.models import Tenant
 

@@ -15,7 +15,7 @@ from django.test import Client
 
 from shared_apps.core.actors import Actor, ActorKind, acting, command
 from shared_apps.core.context import State, institution, platform
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.core.ids import uuid7
 from shared_apps.core.registry import NewInstitution
 from shared_apps.tenants import hosts

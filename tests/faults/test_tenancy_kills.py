@@ -12,7 +12,7 @@ from django.db import connection
 from django.test import override_settings
 
 from shared_apps.core.context import InstitutionContext, platform
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.tenants.services import migrate_platform
 from tests.faults import tenancy
 from tests.faults.dying import killed_at, points_of, seeded

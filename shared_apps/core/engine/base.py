@@ -9,13 +9,10 @@ with the switch to an institution, how long one of its statements may take (`cor
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
-from django.conf import settings
 from django.db import connections, transaction
 from django.db.backends.postgresql.features import DatabaseFeatures as StockFeatures
 from django.db.backends.postgresql.operations import DatabaseOperations as StockOperations
@@ -326,55 +323,3 @@ def ours() -> DatabaseWrapper:
     wrapper = connections["default"]
     assert isinstance(wrapper, DatabaseWrapper)
     return wrapper
-
-
-@contextmanager
-def owner_connection(database: str = "") -> Iterator[None]:
-    """Run the block as the owner role, which may change tables; the serving role may not. On another database of the
-    same server when one is named.
-
-    The thread's default connection is put aside and comes back afterwards, so the block must not be entered inside
-    a transaction.
-    """
-    with closing(_owner(database)) as owner, _in_its_place(owner):
-        yield
-
-
-@contextmanager
-def owner_ahead() -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """Connect as the owner beside what the block begins with: a connection is 4 ms of waiting. What is yielded is
-    entered as `owner_connection()` is, once.
-    """
-    owner = _owner()
-    owner.inc_thread_sharing()
-    with closing(owner), ThreadPoolExecutor(1, thread_name_prefix="lyceum-owner") as beside:
-        opening = beside.submit(owner.connect)
-
-        @contextmanager
-        def enter() -> Iterator[None]:
-            opening.result()
-            with _in_its_place(owner):
-                yield
-
-        yield enter
-
-
-def _owner(database: str = "") -> DatabaseWrapper:
-    owner: DatabaseWrapper = connections.create_connection("default")
-    owner.settings_dict = {**owner.settings_dict, "POOL_MODE": "SESSION", **settings.DATABASE_OWNER}
-    if database:
-        owner.settings_dict["NAME"] = database
-    owner.hurried = False
-    return owner
-
-
-@contextmanager
-def _in_its_place(owner: DatabaseWrapper) -> Iterator[None]:
-    serving = connections["default"]
-    if serving.in_atomic_block:
-        raise WrongContext("owner_connection() was entered inside a transaction of the serving role.")
-    connections["default"] = owner
-    try:
-        yield
-    finally:
-        connections["default"] = serving

@@ -12,7 +12,7 @@ from django.db import connection
 from psycopg import sql
 
 from shared_apps.core.context import platform
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.core.ids import uuid7
 from shared_apps.tenants import snapshots
 from shared_apps.tenants.addresses import fresh

@@ -16,7 +16,7 @@ from django.core import serializers
 from django.db import DatabaseError, connection, transaction
 
 from shared_apps.core.context import Kind, platform
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.core.errors import Conflict, Invalid, Problem
 from shared_apps.core.roles import ensure_serving_role
 from shared_apps.tenants import template

@@ -16,7 +16,7 @@ from django.db.migrations.loader import MigrationLoader
 
 from shared_apps.core.actors import acting, platform_work
 from shared_apps.core.context import InstitutionContext, institution, platform
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.core.errors import Conflict, Invalid
 from shared_apps.core.registry import registry
 from shared_apps.tenants import dumps, template

@@ -14,7 +14,7 @@ from django.db import connection
 
 from shared_apps.core.actors import acting, platform_work
 from shared_apps.core.context import platform
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.tenants.backups.due import due, is_due
 from shared_apps.tenants.backups.keeping import forget_old, take_on_record
 from shared_apps.tenants.backups.making import back_up_alone

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import NotSupportedError, ProgrammingError, connection
 from psycopg import sql
 
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.owner import owner_connection
 
 LOCK = 7208  # of advisory locks: one rehearsal at a time
 

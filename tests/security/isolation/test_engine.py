@@ -12,7 +12,8 @@ from django.db import DatabaseError, connection, connections, transaction
 from django_tenants.postgresql_backend.base import DatabaseWrapper as StockWrapper
 
 from shared_apps.core.context import InstitutionContext, NoTenant, WrongContext, institution, platform
-from shared_apps.core.engine.base import DatabaseWrapper, owner_connection
+from shared_apps.core.engine.base import DatabaseWrapper
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.core.routing import tenant_app_labels
 from tenant_apps.school.models import Student
 from tests import cast

@@ -1,16 +1,14 @@
 """A connection has a bounded life: its backend remembers the catalog of every institution that it was asked about."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.conf import settings
-from django.db import OperationalError, close_old_connections, connection, connections, transaction
+from django.db import OperationalError, close_old_connections, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from shared_apps.core.context import InstitutionContext, WrongContext, institution, platform
+from shared_apps.core.context import InstitutionContext, institution, platform
 from shared_apps.core.engine import base
-from shared_apps.core.engine.base import owner_ahead, owner_connection
+from shared_apps.core.engine.owner import owner_connection
 
 
 def backend() -> int:
@@ -92,46 +90,3 @@ def test_a_lost_server_costs_a_process_one_request_and_not_one_for_each_thread(
         base.DatabaseWrapper, "close_if_unusable_or_obsolete", BaseDatabaseWrapper.close_if_unusable_or_obsolete
     )
     assert served_after_a_restart() == [False, False, True, True], "negative control"
-
-
-def sessions_of_the_owner() -> int:
-    with platform(), connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = %s",
-            [settings.DATABASE_OWNER["USER"]],
-        )
-        return int(cursor.fetchone()[0])
-
-
-def comes_back_to(number: int) -> None:
-    """A backend that was told to go needs a moment for it."""
-    deadline = time.monotonic() + 5
-    while (found := sessions_of_the_owner()) != number and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert found == number
-
-
-def test_who_connects_ahead_works_as_the_owner_and_closes(transactional_db: None) -> None:
-    before = sessions_of_the_owner()
-    with platform(), owner_ahead() as owner:
-        serving = connections["default"]
-        with owner():
-            assert connections["default"] is not serving
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT current_user")
-                assert cursor.fetchone() == (settings.DATABASE_OWNER["USER"],)
-        assert connections["default"] is serving
-        assert sessions_of_the_owner() == before + 1
-    comes_back_to(before)
-
-
-def test_a_connection_that_was_made_ahead_and_not_needed_is_closed(transactional_db: None) -> None:
-    before = sessions_of_the_owner()
-    with pytest.raises(LookupError), owner_ahead():
-        raise LookupError("the slug is taken")
-    comes_back_to(before)
-
-
-def test_nobody_enters_it_inside_a_transaction_of_the_serving_role(transactional_db: None) -> None:
-    with platform(), owner_ahead() as owner, transaction.atomic(), pytest.raises(WrongContext), owner():
-        raise AssertionError("what follows would be of no transaction")

@@ -10,7 +10,8 @@ from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection, transaction
 
 from shared_apps.core.context import InstitutionContext, NoTenant, WrongContext, current, institution, platform
-from shared_apps.core.engine.base import DatabaseWrapper, owner_connection
+from shared_apps.core.engine.base import DatabaseWrapper
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.tenants.models import Tenant
 from tenant_apps.accounts.models import User
 

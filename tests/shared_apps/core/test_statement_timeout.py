@@ -8,7 +8,8 @@ from django.db import OperationalError, connection, transaction
 
 from shared_apps.core.actors import Actor, ActorKind, acting, task
 from shared_apps.core.context import InstitutionContext, institution, platform
-from shared_apps.core.engine.base import DatabaseWrapper, owner_connection
+from shared_apps.core.engine.base import DatabaseWrapper
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.core.errors import TookTooLong
 from shared_apps.core.problems import as_problem
 from shared_apps.core.quotas import JOB_PATIENCE

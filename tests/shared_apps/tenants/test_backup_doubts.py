@@ -16,7 +16,7 @@ from django.test import override_settings
 
 from shared_apps.core.actors import acting, command
 from shared_apps.core.context import InstitutionContext, State, institution, platform
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.core.errors import Conflict, Invalid
 from shared_apps.tenants.backups import (
     archive,

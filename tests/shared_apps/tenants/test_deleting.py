@@ -10,7 +10,7 @@ from django.db import IntegrityError, connection, transaction
 
 from shared_apps.core.actors import acting, command
 from shared_apps.core.context import InstitutionContext, State, platform
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.core.errors import Problem
 from shared_apps.core.registry import NewInstitution
 from shared_apps.tenants import deleting, schemas, template

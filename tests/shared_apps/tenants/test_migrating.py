@@ -11,7 +11,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.test import override_settings
 
 from shared_apps.core.context import InstitutionContext, institution, platform
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.tenants import migrating, template
 from shared_apps.tenants.models import Tenant
 from shared_apps.tenants.services import migrate_platform

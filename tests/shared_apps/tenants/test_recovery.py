@@ -12,7 +12,7 @@ from psycopg import sql
 
 from shared_apps.core import bus
 from shared_apps.core.context import Kind, platform
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.core.errors import Conflict, Invalid
 from shared_apps.core.registry import NewInstitution
 from shared_apps.tenants import hosts

@@ -14,7 +14,7 @@ from django.test import override_settings
 
 from shared_apps.core.actors import acting, command
 from shared_apps.core.context import InstitutionContext, institution, platform
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.tenants.backups import due, keeping, scheduled
 from shared_apps.tenants.backups.workplace import workplace
 from shared_apps.tenants.checking import findings

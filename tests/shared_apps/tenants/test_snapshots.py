@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from shared_apps.core.context import InstitutionContext, institution, platform
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.tenants import dumps, snapshots
 from shared_apps.tenants.arranging import entries_of
 from tenant_apps.school.models import Campus

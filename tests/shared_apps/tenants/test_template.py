@@ -4,7 +4,7 @@ import pytest
 from django.db import connection
 
 from shared_apps.core.context import InstitutionContext, institution, platform
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.core.registry import NewInstitution
 from shared_apps.tenants import migrating, services, template
 from shared_apps.tenants.fingerprint import fingerprints

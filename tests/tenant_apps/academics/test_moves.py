@@ -10,7 +10,7 @@ from django.db import IntegrityError, OperationalError, connection, connections,
 
 from shared_apps.core.actors import acting, command
 from shared_apps.core.context import InstitutionContext, institution
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.core.errors import Conflict, Invalid
 from tenant_apps.academics.models import Enrolment, Section
 from tenant_apps.academics.services import move_student

@@ -15,7 +15,7 @@ from django.db import OperationalError, connection, transaction
 
 from shared_apps.core.actors import acting, command
 from shared_apps.core.context import InstitutionContext, institution, platform
-from shared_apps.core.engine.base import owner_connection
+from shared_apps.core.engine.owner import owner_connection
 from tasks import sealer
 from tenant_apps.audit import anchors, chain, erasing
 from tenant_apps.audit.anchors import Head
