@@ -3,11 +3,12 @@
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from queue import Empty, SimpleQueue
 from typing import Final
 
+import structlog
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
@@ -20,7 +21,7 @@ from shared_apps.core import bus
 from shared_apps.core.actors import acting, actor, platform_work
 from shared_apps.core.context import InstitutionContext, Kind, State, institution, platform
 from shared_apps.core.engine.owner import owner_ahead, owner_connection
-from shared_apps.core.errors import Conflict, Invalid, NotFound
+from shared_apps.core.errors import Conflict, Invalid, NotFound, Problem
 from shared_apps.core.registry import NewInstitution, registry
 from shared_apps.core.roles import ensure_serving_role, grant_serving_role
 from shared_apps.tenants import template
@@ -29,8 +30,11 @@ from shared_apps.tenants.lifecycle import move, record, tell
 from shared_apps.tenants.models import WITHOUT_SCHEMA, SchemaTemplate, Tenant
 from shared_apps.tenants.slugs import check_slug
 
+LONGEST_EMAIL: Final = 254  # RFC 5321, 4.5.3.1.3: a path of 256 with its brackets
 FIRST_STEP: Final = "schema"
 LASTS: Final = 0.05  # seconds after which somebody could see what a making is at
+log = structlog.get_logger(__name__)
+
 UUID_FORM = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
@@ -46,11 +50,15 @@ def create_institution(*, new: NewInstitution, finish: Callable[[Tenant], None] 
     """
     check_new(new)
     with platform(), owner_ahead() as owner:
-        tenant = _claim(new)
-        with _telling(tenant) as at, owner(), connection.cursor() as lock:
+        tenant, is_ours = _claim(new)
+        with _given_up_if_refused(tenant, is_ours), _telling(tenant) as at, owner(), connection.cursor() as lock:
             # One maker at a time for one institution: a second one waits, then finds it live and is refused.
             lock.execute("SELECT pg_advisory_lock(hashtextextended(%s, 7202))", [tenant.schema_name])
-            tenant.refresh_from_db(fields=["state", "ordered", "step"])
+            try:
+                tenant.refresh_from_db(fields=["state", "name", "plan", "entitlements", "ordered", "step"])
+            except Tenant.DoesNotExist:
+                detail = "It was being made for somebody else, and given up; ask again."
+                raise Conflict(detail, code="given_up") from None
             if tenant.state != State.PROVISIONING:
                 raise _taken(new.slug)
             if (tenant.ordered, tenant.step) != (asdict(new), FIRST_STEP):
@@ -58,8 +66,11 @@ def create_institution(*, new: NewInstitution, finish: Callable[[Tenant], None] 
                 tenant.name, tenant.plan, tenant.ordered = new.name.strip(), new.plan, asdict(new)
                 tenant.step = FIRST_STEP
                 tenant.save(update_fields=["name", "plan", "ordered", "step", "updated_at"])
-            if tenant.kind == Kind.OPERATOR:
-                _migrate_operators(tenant)
+            if not is_ours:
+                _drop_what_is_left(tenant)
+            if tenant.kind == Kind.OPERATOR:  # whose roles are its own; a migration is not one transaction
+                template.make_empty_schema(tenant.schema_name)
+                template.migrate_schema(tenant.context)
             asked_by, made_by = actor(), platform_work("institution creation")
             with transaction.atomic():
                 tenant.template_rows = _make_schema(tenant)
@@ -83,6 +94,8 @@ def check_new(new: NewInstitution) -> None:
         raise Invalid.at("/name", "Give a name of 1 to 200 characters.", code="invalid_name")
     if new.admin_email:
         try:
+            if len(new.admin_email) > LONGEST_EMAIL:
+                raise ValidationError("too long")
             validate_email(new.admin_email)
         except ValidationError:
             raise Invalid.at("/admin_email", "This is not an e-mail address.", code="invalid_email") from None
@@ -121,8 +134,8 @@ def _demand_no_operators() -> None:
         raise Conflict(detail, code="operators_exist")
 
 
-def _claim(new: NewInstitution) -> Tenant:
-    """The new row, or the one that a killed creation of the same slug left behind."""
+def _claim(new: NewInstitution) -> tuple[Tenant, bool]:
+    """The new row, or the one that a killed creation of the same slug left behind; whether it is new."""
     slug = check_slug(new.slug, kind=new.kind)
     tenant = Tenant(name=new.name.strip(), kind=new.kind, plan=new.plan, ordered=asdict(new), step=FIRST_STEP)
     try:
@@ -135,16 +148,29 @@ def _claim(new: NewInstitution) -> Tenant:
         left = Tenant.objects.filter(domains__slug=slug, state=State.PROVISIONING, kind=new.kind).first()
         if left is None:
             raise
-        tenant = left
+        prefetch_related_objects([left], "domains")
+        return left, False
     prefetch_related_objects([tenant], "domains")
-    return tenant
+    return tenant, True
+
+
+@contextmanager
+def _given_up_if_refused(tenant: Tenant, is_ours: bool) -> Iterator[None]:
+    """What a room refuses would be refused each time: its row is taken back, with the slug that it holds. A row that
+    stood before stays, since somebody ordered it in other words."""
+    try:
+        yield
+    except (Problem, ValidationError):
+        if is_ours:
+            Tenant.objects.filter(pk=tenant.pk, state=State.PROVISIONING).delete()
+        raise
 
 
 @contextmanager
 def _telling(tenant: Tenant) -> Iterator[Callable[[str], None]]:
     """Writes what the making is at over a connection of its own, so that it is seen before the making commits: a step
-    that lasts, and one that fails. The making does not wait for it: what comes too late waits for the making's lock on
-    the row, and finds it made."""
+    that lasts, and one that fails. The making waits neither for that nor, when its own connection is lost, for a row
+    that a server still holds for it."""
     steps: SimpleQueue[str] = SimpleQueue()
     under_way = FIRST_STEP
 
@@ -154,29 +180,36 @@ def _telling(tenant: Tenant) -> Iterator[Callable[[str], None]]:
         steps.put(step)
 
     def write(step: str) -> None:
-        with platform():
-            Tenant.objects.filter(pk=tenant.pk, state=State.PROVISIONING).update(step=step)
+        being_made = Tenant.objects.select_for_update(skip_locked=True).filter(pk=tenant.pk, state=State.PROVISIONING)
+        try:
+            with platform(), transaction.atomic():
+                if being_made.first() is not None:
+                    Tenant.objects.filter(pk=tenant.pk).update(step=step)
+        except DatabaseError:
+            log.warning("step_not_told", institution=str(tenant.pk), step=step, exc_info=True)
 
     def follow() -> None:
-        step = steps.get()
-        while step:
-            try:
-                step = steps.get(timeout=LASTS)
-            except Empty:
-                write(step)
-                step = steps.get()
-        connection.close()  # the proxy is this thread's only here
-
-    with ThreadPoolExecutor(1, thread_name_prefix="lyceum-provisioning") as beside:
-        beside.submit(follow)
         try:
-            yield at
-        except BaseException:
-            with suppress(DatabaseError):
-                write(under_way)
-            raise
+            step = steps.get()
+            while step:
+                try:
+                    step = steps.get(timeout=LASTS)
+                except Empty:
+                    write(step)
+                    step = steps.get()
         finally:
-            steps.put("")
+            connection.close()  # the proxy is this thread's only here
+
+    try:
+        with ThreadPoolExecutor(1, thread_name_prefix="lyceum-provisioning") as beside:
+            try:
+                beside.submit(follow)
+                yield at
+            finally:
+                steps.put("")
+    except BaseException:
+        write(under_way)
+        raise
 
 
 def _make_schema(tenant: Tenant) -> str:
@@ -187,13 +220,10 @@ def _make_schema(tenant: Tenant) -> str:
     return template.replay(tenant.schema_name)
 
 
-def _migrate_operators(tenant: Tenant) -> None:
-    """Make the operators' schema, which is not one transaction: what a killed attempt left is dropped; no person was
-    ever in it."""
+def _drop_what_is_left(tenant: Tenant) -> None:
+    """The schema of a making that ended half way, where that was not one transaction; no person was ever in it."""
     with connection.cursor() as cursor:
         cursor.execute(f"DROP SCHEMA IF EXISTS {connection.ops.quote_name(tenant.schema_name)} CASCADE")
-    template.make_empty_schema(tenant.schema_name)
-    template.migrate_schema(tenant.context)
 
 
 def migrate_platform() -> None:

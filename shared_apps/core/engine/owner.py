@@ -4,13 +4,15 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from threading import Timer
 from typing import Final
 
 import psycopg
 from django.conf import settings
 from django.db import connections
+from psycopg.pq import TransactionStatus
 
 from shared_apps.core.context import WrongContext
 from shared_apps.core.engine.base import DatabaseWrapper
@@ -21,7 +23,7 @@ KEPT_USES: Final = 6
 schema piles up, and from the tenth on it is slower than a new one (measured, docs/adr/0045)."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Kept:
     """A connection that nobody uses just now, of this process."""
 
@@ -48,28 +50,31 @@ def owner_connection(database: str = "") -> Iterator[None]:
 @contextmanager
 def owner_ahead() -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """Connect as the owner beside what the block begins with: a connection is 4 ms of waiting. What is yielded is
-    entered as `owner_connection()` is, once.
+    entered as `owner_connection()` is, once. A block that does not enter it does not wait for it.
 
-    After a block that succeeds the connection is kept for whoever comes within two seconds: schools open in rows, and
-    the server itself ends the session that is left alone for longer.
+    After a block that succeeds the connection is kept for whoever comes within two seconds: schools open in rows.
     """
     owner, uses = _take()
-    with ThreadPoolExecutor(1, thread_name_prefix="lyceum-owner") as beside:
-        opening = beside.submit(owner.ensure_connection)
+    beside = ThreadPoolExecutor(1, thread_name_prefix="lyceum-owner")
+    opening = beside.submit(owner.ensure_connection)
+    beside.shutdown(wait=False)
+    worked = False
 
-        @contextmanager
-        def enter() -> Iterator[None]:
-            opening.result()
-            with _in_its_place(owner):
-                yield
+    @contextmanager
+    def enter() -> Iterator[None]:
+        nonlocal worked
+        opening.result()
+        with _in_its_place(owner):
+            yield
+        worked = True
 
-        try:
-            yield enter
-        except BaseException:
-            opening.exception()
-            owner.close()
-            raise
-    _keep(owner, uses + 1)
+    try:
+        yield enter
+    finally:
+        if worked:
+            _keep(owner, uses + 1)
+        else:
+            opening.add_done_callback(lambda _: owner.close())
 
 
 def _take() -> tuple[DatabaseWrapper, int]:
@@ -89,10 +94,22 @@ def _take() -> tuple[DatabaseWrapper, int]:
 
 
 def _keep(owner: DatabaseWrapper, uses: int) -> None:
-    if owner.connection is not None and uses < KEPT_USES and _ends_if_left_alone(owner, KEPT_SECONDS):
-        _kept.append(_Kept(owner, uses))
-    else:
+    """Closed when its time is up; the server ends it where this process no longer can."""
+    idle = owner.connection is not None and owner.connection.info.transaction_status == TransactionStatus.IDLE
+    if not idle or uses >= KEPT_USES or not _ends_if_left_alone(owner, 2 * KEPT_SECONDS):
         owner.close()
+        return
+    kept = _Kept(owner, uses)
+    _kept.append(kept)
+    ending = Timer(KEPT_SECONDS, _close, [kept])
+    ending.daemon = True
+    ending.start()
+
+
+def _close(kept: _Kept) -> None:
+    with suppress(ValueError):  # somebody has taken it
+        _kept.remove(kept)
+        kept.owner.close()
 
 
 def _ends_if_left_alone(owner: DatabaseWrapper, seconds: float) -> bool:

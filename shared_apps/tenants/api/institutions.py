@@ -90,7 +90,7 @@ class PlatformInstitutionList(serializers.Serializer):
 class PlatformNewInstitution(Body):
     name = serializers.CharField(max_length=200)
     slug = serializers.CharField(max_length=63, help_text="First label of its host: lumiere -> lumiere.<platform>.")
-    admin_email = serializers.EmailField(help_text="First administrator; gets the role principal.")
+    admin_email = serializers.EmailField(max_length=254, help_text="First administrator; gets the role principal.")
     language = serializers.CharField(max_length=15, default="en")
     currency = serializers.RegexField(r"\A[A-Z]{3}\Z", default="USD", help_text="ISO 4217.")
     plan = serializers.SlugField(max_length=50, required=False, help_text="What was ordered; kept as told.")

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from shared_apps.core.api.admission import COUNT, place_key, run_or_refuse
@@ -77,10 +78,16 @@ def create_and_invite(*, new: NewInstitution) -> Tenant:
 
 
 def finish_making(*, tenant: Tenant) -> Tenant:
-    """Complete a making that has ended half way, as it was ordered. Raises Conflict for an institution that is made."""
+    """Complete a making that has ended half way, as it was ordered. Raises Conflict for an institution that is made, or
+    that cannot be made so."""
     if tenant.state != State.PROVISIONING:
         raise Conflict(f"{tenant.name} is {tenant.state}; nothing of its making is left.", code="made")
-    return create_and_invite(new=NewInstitution(**tenant.ordered))
+    try:
+        return create_and_invite(new=NewInstitution(**tenant.ordered))
+    except (Invalid, ValidationError) as refused:
+        said = " ".join(refused.messages) if isinstance(refused, ValidationError) else refused.detail
+        detail = f"As it was ordered it cannot be made ({said}). Order it anew, in other words, under the same slug."
+        raise Conflict(detail, code="cannot_be_made") from None
 
 
 def invite_administrator(*, tenant: Tenant, email: str) -> None:

@@ -189,10 +189,11 @@ def test_django_tenants_own_ways_to_switch_are_closed(db: None, greenwood: Insti
 
 
 RAW = re.compile(
-    r"(?<!as_string\()connection\.connection\b|\.pgconn\b|psycopg\.(?:Async)?Connection\b|\.raw_connection"
+    r"(?<!as_string\()connection\.connection\b|\.connection\.(?:execute|cursor|info)\b|\.pgconn\b|psycopg\.(?:Async)?Connection\b|\.raw_connection"
 )
 MAY = {
     "shared_apps/core/engine/base.py",  # the engine itself
+    "shared_apps/core/engine/owner.py",  # whether a kept connection still answers
     "shared_apps/core/roles.py",  # asks the server what a role may, before there is any context
     "platform_config/launch.py",  # waits for the server
     "platform_config/embedded.py",  # makes the server

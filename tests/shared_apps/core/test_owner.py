@@ -1,11 +1,12 @@
 """The owner's connection: opened ahead, kept for a moment after a success, and for nothing else."""
 
+import socket
 import time
 from collections.abc import Iterator
 
 import pytest
 from django.conf import settings
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 
 from shared_apps.core.context import WrongContext, platform
 from shared_apps.core.engine import owner as engine_owner
@@ -71,18 +72,24 @@ def test_two_at_once_have_one_each() -> None:
     assert backend_of_the_owner() == mine
 
 
-def test_one_that_is_left_alone_is_ended_by_the_server_and_not_given_to_anybody(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_one_that_is_left_alone_is_closed_and_not_given_to_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: while it works it may be silent for longer."""
-    monkeypatch.setattr(engine_owner, "KEPT_SECONDS", 0.3)
+    monkeypatch.setattr(engine_owner, "KEPT_SECONDS", 0.7)
     left = backend_of_the_owner()
     with owner_ahead() as owner, owner():
         assert one("SELECT pg_backend_pid()") == left
-        time.sleep(0.6)
+        time.sleep(1.8)
         assert one("SELECT pg_backend_pid()") == left
     assert soon_gone(left, seconds=5)
+    assert not engine_owner._kept
     assert backend_of_the_owner() != left
+
+
+def test_where_its_process_hangs_the_server_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_owner, "KEPT_SECONDS", 0.2)
+    monkeypatch.setattr(engine_owner, "_close", lambda kept: None)
+    left = backend_of_the_owner()
+    assert soon_gone(left, seconds=5)
 
 
 def test_one_that_the_server_has_ended_is_replaced_without_a_word() -> None:
@@ -96,6 +103,38 @@ def test_one_that_the_server_has_ended_is_replaced_without_a_word() -> None:
         engine_owner._kept.pop().owner.close()
     engine_owner._kept.append(spare)
     assert backend_of_the_owner() != lost
+
+
+def test_a_child_of_this_process_has_its_own() -> None:
+    """Two processes that write to one socket would read each other's answers."""
+    mine = backend_of_the_owner()
+    engine_owner._kept[-1].process += 1
+    assert backend_of_the_owner() != mine
+
+
+def test_one_that_is_left_in_a_transaction_is_not_kept() -> None:
+    """The server's clock does not run for it."""
+    with owner_ahead() as owner, owner():
+        connection.set_autocommit(False)
+        left = one("SELECT pg_backend_pid()")
+    assert soon_gone(left, seconds=5)
+
+
+def test_who_is_refused_before_it_is_needed_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the owner's own way to the server is gone. Negative control: who enters it waits, and is told."""
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(1)
+        port = deaf.getsockname()[1]
+        silent = {**settings.DATABASE_OWNER, "HOST": "127.0.0.1", "PORT": port}
+        monkeypatch.setattr(settings, "DATABASE_OWNER", silent)
+        began = time.monotonic()
+        with pytest.raises(LookupError), owner_ahead():
+            raise LookupError("the slug is taken")
+        assert time.monotonic() - began < 1
+        with pytest.raises(OperationalError), owner_ahead() as owner, owner():
+            raise AssertionError("nobody answers there")
+        assert time.monotonic() - began > 1
 
 
 def test_after_a_failure_nothing_is_kept() -> None:

@@ -1,19 +1,24 @@
 """Institutions come to life, are suspended, and are reached by their host alone."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import connection, connections
 from django.test import Client
 
 from shared_apps.core.context import InstitutionContext, State, institution, platform
+from shared_apps.core.engine.owner import owner_connection
 from shared_apps.core.errors import Conflict, Invalid
 from shared_apps.core.registry import NewInstitution, registry
 from shared_apps.tenants import hosts, migrating, services
 from shared_apps.tenants.models import Domain, Tenant
+from shared_apps.tenants.signing_up.asking import finish_making
 from tenant_apps.accounts.models import User
 
 
@@ -63,6 +68,89 @@ def test_a_creation_that_fails_half_way_serves_nobody_and_is_finished_by_the_nex
     with institution(tenant.context):
         assert User.objects.count() == 1
     assert get("/", "half.localhost").status_code == 200
+
+
+def test_what_a_room_refuses_leaves_no_row_and_holds_no_slug(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finishing it would be refused each time. Negative control above: what fails is finished, and keeps its row."""
+
+    def refuse(new: NewInstitution) -> None:
+        raise ValidationError({"email": "Nobody can be called that."})
+
+    with monkeypatch.context() as patched:
+        patched.setattr(registry, "provisioning_steps", [*registry.provisioning_steps, ("test", refuse)])
+        with pytest.raises(ValidationError):
+            services.create_institution(new=NewInstitution("Refused", "refused"))
+    with platform():
+        assert not Tenant.objects.filter(name="Refused").exists()
+    assert services.create_institution(new=NewInstitution("Other", "refused")).state == State.ACTIVE
+
+
+def test_of_two_that_want_what_is_refused_the_second_is_told_so(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has found the row of the first, and waits for its lock when the row is taken back."""
+    second: list[Any] = []
+
+    def ask_again() -> str:
+        try:
+            return str(services.create_institution(new=NewInstitution("Second", "refused")).state)
+        except Conflict as refusal:
+            return refusal.code
+        finally:
+            connections.close_all()
+
+    def refuse(new: NewInstitution) -> None:
+        if second:
+            return
+        second.append(pool.submit(ask_again))
+        with connection.cursor() as cursor:
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline:
+                cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+                if cursor.fetchone()[0]:
+                    break
+        raise Invalid("no")
+
+    monkeypatch.setattr(registry, "provisioning_steps", [*registry.provisioning_steps, ("test", refuse)])
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(Invalid):
+            services.create_institution(new=NewInstitution("First", "refused"))
+        assert second[0].result() == "given_up"
+
+
+def test_an_address_that_no_letter_can_have_is_refused_before_anything_is_made(transactional_db: None) -> None:
+    with platform():
+        before = Tenant.objects.count()
+        with pytest.raises(Invalid) as refusal:
+            services.create_institution(new=NewInstitution("Long", "long", admin_email="a" * 248 + "@b.test"))
+        assert refusal.value.errors[0]["pointer"] == "/admin_email"
+        assert Tenant.objects.count() == before
+
+
+def test_what_an_older_release_left_half_made_is_made_from_nothing(transactional_db: None) -> None:
+    """A release that made the schema before its transaction could leave one; and the new words are everybody's."""
+    with platform():
+        half = Tenant(name="Half", ordered=asdict(NewInstitution("Half", "half")))
+        half.save(force_insert=True)
+        Domain(tenant=half, slug="half", looks="half", domain="half.localhost").save(force_insert=True)
+        with owner_connection(), connection.cursor() as cursor:
+            cursor.execute(f"CREATE SCHEMA {half.schema_name}")
+    made = services.create_institution(new=NewInstitution("Whole", "half"))
+    assert (made.pk, made.name, made.step, made.state) == (half.pk, "Whole", "", State.ACTIVE)
+    with institution(made.context):
+        assert not User.objects.exists()
+
+
+def test_what_cannot_be_finished_as_it_was_ordered_says_how_it_can(transactional_db: None) -> None:
+    with platform():
+        half = Tenant(name="Half", ordered=asdict(NewInstitution("Half", "half", admin_email="no address")))
+        half.save(force_insert=True)
+        Domain(tenant=half, slug="half", looks="half", domain="half.localhost").save(force_insert=True)
+        with pytest.raises(Conflict, match="Order it anew"):
+            finish_making(tenant=half)
+    assert services.create_institution(new=NewInstitution("Half", "half")).pk == half.pk
 
 
 @pytest.mark.parametrize(
