@@ -8,7 +8,7 @@ from django.db.models import Q
 from shared_apps.core.context import Kind, current_institution, platform
 from shared_apps.core.errors import Conflict
 from shared_apps.core.problems import constraint_name
-from shared_apps.tenants.lifecycle import demand_live, locked_tenant, record, tell
+from shared_apps.tenants.lifecycle import demand_live, demand_no_deletion, locked_tenant, record, tell
 from shared_apps.tenants.models import Domain, ReleasedHost, Tenant
 from shared_apps.tenants.slugs import address_of, check_slug, host_of, looks
 
@@ -25,6 +25,7 @@ def change_slug(*, tenant: Tenant, slug: str) -> Tenant:
     with platform(), transaction.atomic():
         locked = locked_tenant(tenant)
         demand_live(locked)
+        demand_no_deletion(locked)
         old = Domain.objects.select_for_update().exclude(slug="").get(tenant=locked)
         if old.slug != slug:
             release(old)

@@ -49,8 +49,7 @@ def change_state(*, tenant: Tenant, to: State, reason: str) -> Tenant:
         was, why = State(locked.state), told(reason)
         if to not in ASKED_FOR or was not in LIVE or (to != was and to not in MOVES[was]):
             raise Conflict(f"An institution that is {was} cannot become {to}.", code="bad_transition")
-        if was == State.ARCHIVED and Deletion.objects.filter(tenant=locked, cancelled_at=None, finished_at=None):
-            raise Conflict("Its deletion is asked for; cancel that first.", code="deletion_open")
+        demand_no_deletion(locked)
         if was != to or locked.state_reason != why:
             move(locked, to, verb=ASKED_FOR[to], reason=why)
     return locked
@@ -68,6 +67,13 @@ def demand_live(tenant: Tenant) -> None:
     """Raises Conflict for an institution that is being made or deleted, or is deleted."""
     if State(tenant.state) not in LIVE:
         raise Conflict(f"This cannot be done to an institution that is {tenant.state}.", code="bad_transition")
+
+
+def demand_no_deletion(tenant: Tenant) -> None:
+    """Raises Conflict for an institution whose deletion is asked for."""
+    asked = Deletion.objects.filter(tenant=tenant, cancelled_at=None, finished_at=None)
+    if tenant.state == State.ARCHIVED and asked.exists():
+        raise Conflict("Its deletion is asked for; cancel that first.", code="deletion_open")
 
 
 def move(locked: Tenant, to: State, *, verb: str, reason: str = "", fields: Sequence[str] = ()) -> None:

@@ -1,5 +1,7 @@
 """Bodies of requests and their place in the OpenAPI text."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
@@ -7,7 +9,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from shared_apps.core.errors import Problem
+from shared_apps.core.errors import Invalid, Problem
 
 
 class RefusesUnknown:
@@ -31,7 +33,10 @@ class Body(RefusesUnknown, serializers.Serializer):
 
     @classmethod
     def read(cls, request: Request) -> dict[str, Any]:
-        """The request's body, checked and typed. Raises ValidationError."""
+        """The request's body, checked and typed. Raises ValidationError, and Invalid for a PUT that says nothing: what
+        is left out of it would be taken away."""
+        if request.method == "PUT" and not request._request.body:
+            raise Invalid("Send what it is to be; {} takes all of it away.", code="no_body")
         serializer = cls(data=request.data)
         serializer.is_valid(raise_exception=True)
         return dict(serializer.validated_data)
@@ -47,11 +52,31 @@ def described(
     status: int = 200,
     **more: Any,
 ) -> Any:
-    """The OpenAPI text of one operation: `sent` and `value` are its examples; `more` goes to extend_schema."""
+    """The OpenAPI text of one operation: `sent` and `value` are its examples; `more` goes to extend_schema. Without a
+    `body` it takes none: what is sent all the same would be taken for heeded.
+    """
     examples = [OpenApiExample("Request", value=sent, request_only=True)] if sent is not None else []
     shown = [OpenApiExample("Answer", value=value, response_only=True)] if value is not None else []
     reply = OpenApiResponse(answer, description=summary, examples=shown)
-    return extend_schema(summary=summary, request=body, responses={status: reply}, examples=examples, **more)
+    text = extend_schema(summary=summary, request=body, responses={status: reply}, examples=examples, **more)
+    return text if body is not None else lambda method: text(_without_body(method))
+
+
+class Nothing(Body):
+    """No body, or an object without members."""
+
+
+def _without_body(method: Callable[..., Any]) -> Callable[..., Any]:
+    if method.__name__ not in ("post", "put", "patch", "delete"):
+        return method
+
+    @wraps(method)
+    def refuse_any(view: Any, request: Request, *args: Any, **kwargs: Any) -> Any:
+        if request._request.body:  # read whole: the digest of an Idempotency-Key asks for the bytes
+            Nothing.read(request)
+        return method(view, request, *args, **kwargs)
+
+    return refuse_any
 
 
 def binary(description: str, value: str) -> OpenApiResponse:

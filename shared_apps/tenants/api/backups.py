@@ -16,7 +16,7 @@ from shared_apps.core.api.querystring import parse_key
 from shared_apps.core.api.schema import IDEMPOTENCY_KEY
 from shared_apps.core.errors import Conflict, NotFound
 from shared_apps.tenants.api.desk import ID, WRITE, Desk, described_job, find
-from shared_apps.tenants.lifecycle import demand_live
+from shared_apps.tenants.lifecycle import demand_live, demand_no_deletion
 from shared_apps.tenants.models import Backup, KeptSchema, Tenant
 from shared_apps.tenants.permissions import TenantsPermission
 
@@ -129,6 +129,7 @@ class RestoreView(Desk):
     def post(self, request: Request, id: str, backup: str) -> HttpResponse:
         def parameters() -> dict[str, Any]:
             tenant = live(id)
+            demand_no_deletion(tenant)
             found = tenant.backups.filter(pk=parse_key(backup)).first()
             if found is None:
                 raise NotFound("The institution has no such backup.")
@@ -146,6 +147,7 @@ class UndoRestoreView(Desk):
     def post(self, request: Request, id: str) -> HttpResponse:
         def parameters() -> dict[str, Any]:
             tenant = live(id)
+            demand_no_deletion(tenant)
             if not KeptSchema.objects.filter(tenant=tenant).exclude(reason="restoring").exists():
                 raise Conflict("No schema is kept of this institution; there is nothing to undo.", code="nothing_kept")
             return {"institution": str(tenant.pk)}

@@ -25,7 +25,7 @@ from shared_apps.tenants.backups import archive
 from shared_apps.tenants.backups.making import digests_of, migrations_of, rows_of
 from shared_apps.tenants.backups.scratch import scratch_database
 from shared_apps.tenants.fingerprint import fingerprints
-from shared_apps.tenants.lifecycle import demand_live, record, tell
+from shared_apps.tenants.lifecycle import demand_live, demand_no_deletion, record, tell
 from shared_apps.tenants.models import KeptSchema, SchemaTemplate, Tenant, Transition, new_schema_name
 from shared_apps.tenants.schemas import alone, drop_schema
 
@@ -78,13 +78,15 @@ def rehearse(*, tenant: Tenant | None, source: Path) -> None:
 
 
 def undo_restore(*, tenant: Tenant, work: UUID | None = None) -> Tenant:
-    """Go back to the schema that the last restore put aside. Raises Conflict when none is kept."""
+    """Go back to the schema that the last restore put aside, and again to the one before it; when all are undone, to
+    what was put aside by that. Raises Conflict when none is kept, and where a deletion is asked for."""
     with platform(), owner_connection(), alone(tenant):
         if _done(tenant, work):
             return fresh(tenant)
-        kept = KeptSchema.objects.filter(tenant=tenant).exclude(reason="restoring").order_by("-kept_at").first()
-        if kept is None:
+        aside = list(KeptSchema.objects.filter(tenant=tenant).exclude(reason="restoring").order_by("-kept_at"))
+        if not aside:
             raise Conflict("No schema is kept of this institution; there is nothing to undo.", code="nothing_kept")
+        kept = next((one for one in aside if one.reason == "restored"), aside[0])
         _settle(tenant.context_in(kept.schema_name), undone=True)
         return _flip(tenant, kept, reason="undone", what="", work=work)
 
@@ -178,8 +180,11 @@ def _settle(context: InstitutionContext, *, undone: bool) -> None:
 
 
 def _done(tenant: Tenant, work: UUID | None) -> bool:
-    """Whether the work has been done already, under the institution's lock. Raises Conflict where it cannot be."""
-    demand_live(Tenant.objects.get(pk=tenant.pk))
+    """Whether the work has been done already, under the institution's lock. Raises Conflict where it cannot be, or
+    must not: whoever confirmed a deletion has seen what it deletes."""
+    now = Tenant.objects.get(pk=tenant.pk)
+    demand_live(now)
+    demand_no_deletion(now)
     return work is not None and Transition.objects.filter(work=work).exists()
 
 

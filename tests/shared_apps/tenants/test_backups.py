@@ -98,6 +98,19 @@ def test_a_restore_can_be_undone_and_done_again(places: Path, greenwood: Institu
     assert "Later" not in campus_names(now_at(greenwood))
 
 
+def test_of_two_restores_each_can_be_undone(places: Path, greenwood: InstitutionContext) -> None:
+    """Somebody presses twice, or takes the wrong day first: what stood before both is not lost."""
+    made = back_up(tenant=tenant_of(greenwood))
+    rename_the_campus(greenwood, "Monday's work")
+    for _ in range(2):
+        restore(tenant=tenant_of(greenwood), source=path_of(made))
+    undo_restore(tenant=tenant_of(greenwood))
+    assert "Monday's work" not in campus_names(now_at(greenwood))
+    undo_restore(tenant=tenant_of(greenwood))
+    assert now_at(greenwood).schema_name == greenwood.schema_name
+    assert "Monday's work" in campus_names(now_at(greenwood))
+
+
 def test_nothing_is_undone_where_nothing_was_restored(places: Path, greenwood: InstitutionContext) -> None:
     with pytest.raises(Conflict):
         undo_restore(tenant=tenant_of(greenwood))

@@ -95,6 +95,8 @@ def test_a_deletion_takes_two_operators(anna: Asker, bert: Asker, greenwood: Ins
     assert confirmed.json()["confirmed_by"] == "bert@lyceum.test"
     assert confirmed.json()["due_at"] > confirmed.json()["confirmed_at"]
     assert anna.post(of(greenwood, "resume/")).json()["code"] == "deletion_open"
+    assert anna.post(of(greenwood, "rename/"), {"slug": "elsewhere"}).json()["code"] == "deletion_open"
+    assert anna.post(of(greenwood, "undo-restore/")).json()["code"] == "deletion_open"
     assert anna.post(f"{place}cancel/", {}).json()["cancelled_by"] == "operator@lyceum.test"
     assert anna.post(of(greenwood, "resume/")).json()["state"] == "active"
 
@@ -330,3 +332,37 @@ def test_the_platform_s_own_tables_are_backed_up_and_listed(
         assert Backup.objects.get().tenant is None
     assert anna.get(of(greenwood, "backups/")).json()["results"] == [], "no institution's list shows it"
     assert as_person(greenwood, casting.of(greenwood).principal).get(f"{PLATFORM}backups/").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("sent", "media", "status", "code"),
+    [
+        (b'{"a":', "application/json", 400, "bad_json"),
+        (b'{"a": 1}', "application/json", 400, "invalid"),
+        (b"[]", "application/json", 400, "invalid"),
+        (b"\x00", "application/json", 400, "bad_json"),
+        (b"please", "text/plain", 415, "unsupported_media_type"),
+    ],
+)
+def test_a_verb_that_takes_no_body_refuses_one(
+    anna: Asker, greenwood: InstitutionContext, sent: bytes, media: str, status: int, code: str
+) -> None:
+    """Negative control: nothing, and an object without members, are no body."""
+    for path in (of(greenwood, "resume/"), of(greenwood, "backups/"), f"{PLATFORM}backups/", f"{PLATFORM}check/"):
+        answer = anna.ask("POST", path, sent, CONTENT_TYPE=media)
+        assert (answer.status_code, answer.json()["code"]) == (status, code), path
+    for nothing in (b"", b"{}"):
+        assert anna.ask("POST", of(greenwood, "resume/"), nothing).status_code == 200
+
+
+def test_a_put_that_says_nothing_takes_no_limit_away(anna: Asker, greenwood: InstitutionContext) -> None:
+    def allowed() -> dict[str, Any]:
+        rows = anna.get(of(greenwood, "entitlements/")).json()["limits"]
+        return {row["name"]: row["source"] for row in rows}
+
+    assert anna.put(of(greenwood, "entitlements/"), {"students": 7}).status_code == 200
+    answer = anna.ask("PUT", of(greenwood, "entitlements/"), b"")
+    assert (answer.status_code, answer.json()["code"]) == (400, "no_body")
+    assert allowed()["students"] == "institution"
+    assert anna.put(of(greenwood, "entitlements/"), {}).status_code == 200
+    assert allowed()["students"] == "standard"

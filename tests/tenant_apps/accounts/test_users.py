@@ -18,6 +18,7 @@ def test_a_persons_language_and_time_zone_are_ones_that_exist(inside: Institutio
     assert set(told) == {"/language", "/time_zone"}
     assert "such as en or pt-BR" in told["/language"]
     assert "such as Europe/Paris" in told["/time_zone"]
+    assert principal.patch(teacher, {"time_zone": "localtime"}).status_code == 400, "it is the server's, of no place"
     for values in ({"language": "so", "time_zone": "Africa/Mogadishu"}, {"language": "", "time_zone": ""}):
         assert principal.patch(teacher, values).status_code == 200
 
