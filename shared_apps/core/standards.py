@@ -25,8 +25,8 @@ def _registered(tag: str) -> bool:
 
 @cache
 def _time_zones() -> frozenset[str]:
-    # "localtime" is what this server is set to, and a name of no place.
-    return frozenset(available_timezones()) - {"localtime"}  # which reads a directory of 600 files
+    """Reads a directory of 600 files. "localtime" is what this server is set to, and a name of no place."""
+    return frozenset(available_timezones()) - {"localtime"}
 
 
 def time_zone_name(value: str) -> None:

@@ -1,7 +1,7 @@
 """pg_dump's text of a schema, arranged for one that is made from nothing: the same in the end, and sooner there.
 
-pg_dump adds keys when the rows are in, which pays for many rows. A template has a few hundred, in seven of its tables:
-here a table's keys stand in its own statement, so that PostgreSQL opens it once (measured, ADR 0045).
+pg_dump adds keys when the rows are in, which pays for many rows. A template has a few hundred, in few of its tables:
+here an empty table's keys stand in its own statement, with no rows to look through (measured, ADR 0045).
 """
 
 import re

@@ -33,9 +33,9 @@ from shared_apps.tenants.slugs import check_slug
 LONGEST_EMAIL: Final = 254  # RFC 5321, 4.5.3.1.3: a path of 256 with its brackets
 FIRST_STEP: Final = "schema"
 LASTS: Final = 0.05  # seconds after which somebody could see what a making is at
-log = structlog.get_logger(__name__)
-
 UUID_FORM = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+log = structlog.get_logger(__name__)
 
 
 def create_institution(*, new: NewInstitution, finish: Callable[[Tenant], None] | None = None) -> Tenant:

@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, connections
 from django.test import Client
 
-from shared_apps.core.context import InstitutionContext, State, institution, platform
+from shared_apps.core.context import InstitutionContext, State, current_institution, institution, platform
 from shared_apps.core.engine.owner import owner_connection
 from shared_apps.core.errors import Conflict, Invalid
 from shared_apps.core.registry import NewInstitution, registry
@@ -141,6 +141,25 @@ def test_what_an_older_release_left_half_made_is_made_from_nothing(transactional
     assert (made.pk, made.name, made.step, made.state) == (half.pk, "Whole", "", State.ACTIVE)
     with institution(made.context):
         assert not User.objects.exists()
+
+
+def test_who_has_waited_for_another_maker_does_not_keep_the_name_from_before(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two found the same row; the first has written the new order before it died, and the second read it before."""
+    new = NewInstitution("New name", "half")
+    with platform():
+        half = Tenant(name="New name", ordered=asdict(new), step=services.FIRST_STEP)
+        half.save(force_insert=True)
+        Domain(tenant=half, slug="half", looks="half", domain="half.localhost").save(force_insert=True)
+        read_before = Tenant.objects.prefetch_related("domains").get(pk=half.pk)
+        read_before.name = "Old name"
+    monkeypatch.setattr(services, "_claim", lambda new: (read_before, False))
+    seen: list[str] = []
+    look = [*registry.provisioning_steps, ("test", lambda new: seen.append(current_institution().name))]
+    monkeypatch.setattr(registry, "provisioning_steps", look)
+    assert services.create_institution(new=new).name == "New name"
+    assert seen == ["New name"]
 
 
 def test_what_cannot_be_finished_as_it_was_ordered_says_how_it_can(transactional_db: None) -> None:

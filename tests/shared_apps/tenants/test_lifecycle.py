@@ -1,10 +1,12 @@
 """Every move of an institution's life is one of the state machine's, and stays on record."""
 
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from itertools import product
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -148,6 +150,33 @@ def test_a_step_that_is_told_too_late_does_not_stay(transactional_db: None, monk
                 raise LookupError
             made.refresh_from_db()
             assert made.step == told
+
+
+def test_of_a_slow_step_and_one_that_fails_after_it_the_failure_is_told(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late the writer beside gets to the slow one."""
+    made = create_institution(new=NewInstitution("Rheintal", "rheintal"))
+    writing, atomic = threading.Event(), transaction.atomic
+
+    def slowly() -> Any:
+        if threading.current_thread().name.startswith("lyceum-provisioning"):
+            writing.set()
+            time.sleep(0.3)
+        return atomic()
+
+    monkeypatch.setattr(services, "LASTS", 0)
+    with platform():
+        Tenant.objects.filter(pk=made.pk).update(state=State.PROVISIONING)
+        monkeypatch.setattr(transaction, "atomic", slowly)
+        with pytest.raises(LookupError), services._telling(made) as at:
+            at("slow")
+            assert writing.wait(timeout=10)
+            at("fails")
+            raise LookupError
+        monkeypatch.undo()
+        made.refresh_from_db()
+    assert made.step == "fails"
 
 
 def test_a_making_does_not_wait_for_a_row_that_a_lost_connection_still_holds(transactional_db: None) -> None:
